@@ -1,0 +1,46 @@
+"""The two errors that are the user's to mend; anything else that is raised is a bug of ours."""
+
+
+class UserError(Exception):
+    """What is wrong and what to type instead, printed as two lines with exit code 2.
+
+    Attributes:
+        what: One sentence, lower case, that names the option, file or part.
+        fix: Something to paste or do.
+
+    Example:
+        >>> print(UserError("method.rnak: lora has no such option", "did you mean method.rank?"))
+        error: method.rnak: lora has no such option
+          fix: did you mean method.rank?
+    """
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(what, fix)
+        self.what = what
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"error: {self.what}\n  fix: {self.fix}"
+
+
+class RowError(Exception):
+    """What is wrong with one row of data; the core adds file and line, counts, and stops or skips.
+
+    Raised by ``Objective.encode`` and yielded, not raised, by ``DataSource.rows``.
+
+    Attributes:
+        field: The column it is about, ``""`` when it is the whole row.
+        what: Half a sentence, such as ``"missing"`` or ``"is not text"``.
+
+    Example:
+        >>> print(RowError("completion", "missing"))
+        completion: missing
+    """
+
+    def __init__(self, field: str, what: str) -> None:
+        super().__init__(field, what)
+        self.field = field
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.what}" if self.field else self.what

@@ -1,0 +1,49 @@
+"""What a hook yields: a frozen record that names code without importing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+API = 1
+"""The version of the contracts in ``core.contracts``; a part written for another one is refused by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One thing a run can be built from, known by name and imported only when chosen. The hook says its kind.
+
+    Attributes:
+        name: What users type, as in ``+method=lora``.
+        target: Where the code is, ``"package.module:Class"``, a subclass of the kind's contract. Imported when a run
+            needs it and made as ``target(options)``.
+        options: Where its options are, in the same form: a frozen keyword-only dataclass without defaults whose module
+            imports no torch. Its ``__post_init__`` checks values and raises ``UserError``.
+        summary: One line for ``--help``.
+        source: The paper's arXiv URL where there is one, else documentation.
+        needs: Modules that must be importable.
+        install: What to type when one of them is missing.
+        provides: Capability words this part gives the run.
+        requires: Capability words that some chosen part, the model or the device must provide; ``"a|b"`` is either.
+        conflicts: Capability words that no chosen part may provide.
+        import_first: Modules to import before torch's ecosystem.
+        api: Version of the contracts it was written for.
+        patches: Modules it alters for the whole process; such a run gets a process of its own.
+
+    Example:
+        >>> Part(name="bitfit", target="acme.bitfit:BitFit", options="acme.options:BitFitOptions", summary="biases").api
+        1
+    """
+
+    name: str
+    target: str
+    options: str
+    summary: str
+    source: str = ""
+    needs: tuple[str, ...] = ()
+    install: str = ""
+    provides: frozenset[str] = frozenset()
+    requires: frozenset[str] = frozenset()
+    conflicts: frozenset[str] = frozenset()
+    import_first: tuple[str, ...] = ()
+    api: int = API
+    patches: tuple[str, ...] = ()

@@ -1,0 +1,92 @@
+"""Attention over sequences that lie one after the other in one row, each seeing only itself.
+
+It is registered with transformers under one name and acts only while ``apart()`` is entered; at all other times (padded
+batches, generation) it is transformers' own scaled-dot-product attention.
+
+Shapes: H heads, T tokens of all sequences together, D head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface, sdpa_mask
+from transformers.modeling_utils import AttentionInterface
+
+NAME = "hooktune_apart"
+_apart: ContextVar[bool] = ContextVar("apart", default=False)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """While inside, no mask is built: sequences are kept apart by their lengths."""
+    token = _apart.set(True)
+    try:
+        yield
+    finally:
+        _apart.reset(token)
+
+
+def attend(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """Scaled-dot-product attention, run once per sequence when the forward was given their boundaries.
+
+    Args:
+        module: The attention layer.
+        query: (1, H, T, D); key and value have as many heads or fewer.
+        key: (1, K, T, D).
+        value: (1, K, T, D).
+        attention_mask: Given only outside ``apart()``.
+        kwargs: What transformers hands on; ``cu_seq_lens_q`` holds the boundaries 0, T1, T1+T2, ...
+
+    Returns:
+        ((1, T, H, D), None)
+    """
+    bounds = kwargs.pop("cu_seq_lens_q", None)
+    if bounds is None or attention_mask is not None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    lengths = bounds.diff().tolist()
+    window = kwargs.get("sliding_window")
+    pieces: list[Tensor] = []
+    for q, k, v in zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True):
+        length = q.shape[2]
+        mask = _band(length, window, q.device) if window is not None and window < length else None
+        pieces.append(sdpa_attention_forward(module, q, k, v, mask, **kwargs)[0])
+    return torch.cat(pieces, 1), None
+
+
+def _band(length: int, window: int, device: torch.device) -> Tensor:
+    """(1, 1, T, T) causal mask that reaches ``window`` tokens back, the token itself included."""
+    at = torch.arange(length, device=device)
+    back = at[:, None] - at[None, :]
+    return ((back >= 0) & (back < window))[None, None]
+
+
+def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    return None if _apart.get() else sdpa_mask(*args, **kwargs)
+
+
+def install(model: nn.Module) -> bool:
+    """Let ``model`` use it where it would use transformers' scaled-dot-product attention; say whether it does."""
+    config: Any = getattr(model, "config", None)
+    if config is None or getattr(config, "_attn_implementation", None) not in ("sdpa", NAME):
+        return False
+    if NAME not in ALL_MASK_ATTENTION_FUNCTIONS:
+        AttentionInterface.register(NAME, attend)
+        AttentionMaskInterface.register(NAME, _mask)
+    config._attn_implementation = NAME  # the setter also checks kernels we do not have
+    return True
+
+
+def remove(model: nn.Module) -> None:
+    """Back to transformers' own attention, which builds the block-diagonal mask from the positions."""
+    config: Any = getattr(model, "config", None)
+    if config is not None and getattr(config, "_attn_implementation", None) == NAME:
+        config._attn_implementation = "sdpa"

@@ -1,0 +1,146 @@
+"""Examples laid out as one batch: concatenated without padding, or one padded row a sequence.
+
+Shapes: B examples, S sequences (B times the names), T tokens of all sequences together or of the longest, N supervised
+tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from core.contracts import Batch, Example, Tokens
+
+Layout = Literal["apart", "masked", "padded"]
+"""How sequences share a batch: ``apart`` (one row, attention run per sequence), ``masked`` (one row, transformers builds
+the block-diagonal mask from positions that restart), ``padded`` (one row each)."""
+
+
+@dataclass(frozen=True)
+class LaidOut(Batch):
+    """A batch as the core lays it out.
+
+    Attributes:
+        size: B.
+        inputs: What ``model(**inputs)`` takes.
+        numbers: Name -> (B,).
+        layout: How the sequences lie in ``inputs``.
+        names: Names of the sequences of an example, in order.
+        tokens: Real tokens, padding left out.
+        sources_N: Where in the flattened hidden states each supervised token is predicted.
+        targets_N: Its id.
+        loss_weights_N: Its weight.
+        owners_N: Which sequence it belongs to: index of the name times B plus index of the example.
+        ends_S: Position of the last token of each sequence, in the order of ``owners_N``.
+    """
+
+    size: int
+    inputs: Mapping[str, Any]
+    numbers: Mapping[str, Tensor]
+    layout: Layout
+    names: tuple[str, ...]
+    tokens: int
+    sources_N: Tensor
+    targets_N: Tensor
+    loss_weights_N: Tensor
+    owners_N: Tensor
+    ends_S: Tensor
+
+    def ends(self, name: str) -> Tensor:
+        """(B,) positions of the last token of each sequence ``name`` in the flattened hidden states."""
+        return self.ends_S.view(len(self.names), self.size)[self.names.index(name)]
+
+    def to(self, device: torch.device | str, **kwargs: Any) -> LaidOut:
+        """The same batch on another device; boundaries of sequences stay where the CPU can read them."""
+
+        def move(value: Any) -> Any:
+            return value.to(device, **kwargs) if isinstance(value, Tensor) else value
+
+        fields = ("sources_N", "targets_N", "loss_weights_N", "owners_N", "ends_S")
+        return replace(
+            self,
+            inputs={k: v if k.startswith("cu_seq_lens") else move(v) for k, v in self.inputs.items()},
+            numbers={k: move(v) for k, v in self.numbers.items()},
+            **{name: move(getattr(self, name)) for name in fields},
+        )
+
+
+def lay_out(examples: Sequence[Example], layout: Layout, pad: int = 0) -> LaidOut:
+    """Lay examples out as one batch.
+
+    Args:
+        examples: B of them, all with the same names.
+        layout: How.
+        pad: Token id that fills padded rows; it is masked.
+
+    Example:
+        >>> one = {"completion": Tokens([5, 6, 7], [0.0, 1.0, 1.0])}
+        >>> two = {"completion": Tokens([8, 9], [0.0, 1.0])}
+        >>> batch = lay_out([one, two], "apart")
+        >>> batch.inputs["input_ids"].tolist(), batch.inputs["position_ids"].tolist()
+        ([[5, 6, 7, 8, 9]], [[0, 1, 2, 0, 1]])
+        >>> batch.sources_N.tolist(), batch.targets_N.tolist()
+        ([0, 1, 3], [6, 7, 9])
+    """
+    names = tuple(name for name, value in examples[0].items() if isinstance(value, Tokens))
+    sequences = [_tokens(example[name]) for name in names for example in examples]
+    ids = [torch.as_tensor(sequence.ids, dtype=torch.long) for sequence in sequences]
+    lengths_S = torch.tensor([len(sequence) for sequence in ids])
+    stride = int(lengths_S.max())
+    if layout == "padded":
+        starts_S = torch.arange(len(ids)) * stride
+        inputs = _padded(ids, lengths_S, stride, pad)
+    else:
+        starts_S = lengths_S.cumsum(0) - lengths_S
+        inputs = _concatenated(ids, lengths_S, layout)
+    weights = [torch.as_tensor(sequence.loss_weights, dtype=torch.float32) for sequence in sequences]
+    # the first token of a sequence has nothing before it that could predict it
+    at = [weight[1:].nonzero()[:, 0] + 1 for weight in weights]
+    return LaidOut(
+        size=len(examples),
+        inputs=inputs,
+        numbers=_numbers(examples),
+        layout=layout,
+        names=names,
+        tokens=int(lengths_S.sum()),
+        sources_N=torch.cat([i + start - 1 for i, start in zip(at, starts_S, strict=True)]),
+        targets_N=torch.cat([sequence[i] for sequence, i in zip(ids, at, strict=True)]),
+        loss_weights_N=torch.cat([weight[i] for weight, i in zip(weights, at, strict=True)]),
+        owners_N=torch.repeat_interleave(torch.arange(len(ids)), torch.tensor([len(i) for i in at])),
+        ends_S=starts_S + lengths_S - 1,
+    )
+
+
+def _tokens(value: Tokens | int | float) -> Tokens:
+    assert isinstance(value, Tokens), "an objective's examples all have the same names"
+    return value
+
+
+def _padded(ids: Sequence[Tensor], lengths_S: Tensor, stride: int, pad: int) -> dict[str, Any]:
+    rows_ST = torch.full((len(ids), stride), pad)
+    for row, sequence in zip(rows_ST, ids, strict=True):
+        row[: len(sequence)] = sequence
+    mask_ST = (torch.arange(stride)[None] < lengths_S[:, None]).long()
+    return {"input_ids": rows_ST, "attention_mask": mask_ST, "use_cache": False}
+
+
+def _concatenated(ids: Sequence[Tensor], lengths_S: Tensor, layout: Layout) -> dict[str, Any]:
+    # no attention mask: one of ones would let the sequences attend to each other without a word
+    inputs: dict[str, Any] = {
+        "input_ids": torch.cat(list(ids))[None],
+        "position_ids": torch.cat([torch.arange(len(sequence)) for sequence in ids])[None],
+        "use_cache": False,
+    }
+    if layout == "apart":
+        bounds = torch.nn.functional.pad(lengths_S.cumsum(0), (1, 0)).to(torch.int32)
+        inputs |= {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds}
+    return inputs
+
+
+def _numbers(examples: Sequence[Example]) -> dict[str, Tensor]:
+    names = [name for name, value in examples[0].items() if not isinstance(value, Tokens)]
+    return {name: torch.tensor([float(example[name]) for example in examples]) for name in names}  # pyright: ignore[reportArgumentType]

@@ -48,7 +48,7 @@ class Int4(Quantizer):
         self.options = options
 
     def load_options(self, training: bool) -> dict[str, Any]:
-        """What makes transformers quantize while loading; products are computed in the dtype the inputs come in."""
+        """What makes transformers quantize while loading."""
         return {
             "quantization_config": BitsAndBytesConfig(
                 load_in_4bit=True,
@@ -62,12 +62,16 @@ class Int4(Quantizer):
         return isinstance(layer, bnb.nn.Linear4bit)
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """Keep the layers as they are during evaluation.
+        """Compute products in the model's dtype, and keep the layers as they are during evaluation.
 
-        On CPUs with AVX512-BF16 one forward without gradient repacks a layer in place, and training afterwards gets no
-        gradient through it, with no more than a warning.
+        The library computes in float32 unless told. And on CPUs with AVX512-BF16 one forward without gradient repacks
+        a layer in place, and training afterwards gets no gradient through it, with no more than a warning.
         """
+        dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
         for layer in model.modules():
+            if isinstance(layer, bnb.nn.Linear4bit):
+                layer.compute_dtype = dtype
+                layer.compute_type_is_set = True
             if hasattr(layer, "support_avx512bf16_for_cpu"):
                 layer.support_avx512bf16_for_cpu = False
         return model

@@ -1,0 +1,158 @@
+"""Models and tokenizers through transformers' auto classes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+
+from core.api import Head, Loader, ModelFacts, ModelOptions, UserError
+from plugins.transformers.gguf import check, converted
+from plugins.transformers.options import TransformersOptions
+
+
+class Transformers(Loader):
+    """Hub id, local folder or GGUF file."""
+
+    def __init__(self, options: TransformersOptions) -> None:
+        self.options = options
+
+    def describe(self, source: ModelOptions) -> ModelFacts:
+        """Facts from the config and a build on the meta device; no weights are read.
+
+        Raises:
+            UserError: ``source.path`` is no model, or one of an unknown architecture.
+        """
+        config = self._config(source)
+        auto: Any = getattr(transformers, Head().auto_class)
+        try:
+            with torch.device("meta"):
+                model: Any = auto.from_config(config, trust_remote_code=source.trust_remote_code)
+        except ValueError as error:
+            raise UserError(f"{source.path}: {_first_line(error)}", "give model.path a causal language model") from error
+        return facts(model, Path(self._folder(source)))
+
+    def tokenizer(self, source: ModelOptions) -> PreTrainedTokenizerBase:
+        """The tokenizer, with its chat template where the model has one.
+
+        Raises:
+            UserError: the folder has none.
+        """
+        try:
+            return AutoTokenizer.from_pretrained(self._folder(source), **_remote(source))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{source.path} has no tokenizer: {_first_line(error)}", "copy tokenizer.json and its config there"
+            ) from error
+
+    def load(self, source: ModelOptions, head: Head, options: Mapping[str, Any]) -> nn.Module:
+        """Weights in, frozen layers in ``source.dtype``.
+
+        Raises:
+            UserError: the weights are missing or damaged.
+        """
+        auto: Any = getattr(transformers, head.auto_class)
+        attention = {} if self.options.attention == "auto" else {"attn_implementation": self.options.attention}
+        device = {"device_map": {"": 0}} if options and torch.cuda.is_available() else {}
+        try:
+            return auto.from_pretrained(
+                self._folder(source),
+                dtype=getattr(torch, source.dtype),
+                **_remote(source),
+                **attention,
+                **device,
+                **head.config,
+                **options,
+            )
+        except (OSError, ValueError, ImportError) as error:
+            raise UserError(f"{source.path} cannot be loaded: {_first_line(error)}", "check model.path") from error
+        except Exception as error:
+            if "afetensor" not in type(error).__name__ + str(error):
+                raise
+            raise UserError(f"{source.path}: damaged weights: {_first_line(error)}", "download it again") from error
+
+    def _folder(self, source: ModelOptions) -> str:
+        """The folder or hub id to load: for a GGUF file the folder it was converted to."""
+        path = Path(source.path)
+        return str(converted(path)) if path.suffix == ".gguf" and _is_file(path) else _local(source.path)
+
+    def _config(self, source: ModelOptions) -> PreTrainedConfig:
+        path = Path(source.path)
+        if path.suffix == ".gguf" and _is_file(path):
+            check(path)
+            return AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+        folder = _local(source.path)
+        try:
+            return AutoConfig.from_pretrained(folder, **_remote(source))
+        except (OSError, ValueError, json.JSONDecodeError) as error:
+            raise UserError(
+                f"model.path={source.path} is no model: {_first_line(error)}",
+                "model.path=FOLDER with a config.json, a hub id that can be reached, or a .gguf file",
+            ) from error
+
+
+def _is_file(path: Path) -> bool:
+    if not path.exists():
+        raise UserError(f"model.path={path} does not exist", "model.path=FILE.gguf")
+    return path.is_file()
+
+
+def _local(path: str) -> str:
+    """The absolute folder when there is one, else the hub id as it is.
+
+    Raises:
+        UserError: a folder without a config.json, an adapter's folder, or a path that does not exist.
+    """
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        if path.startswith((".", "/", "~")) or path.count("/") > 1:
+            raise UserError(f"model.path={path} does not exist", "model.path=FOLDER, a hub id, or a .gguf file")
+        return path
+    if not folder.is_dir():
+        raise UserError(f"model.path={path} is a file of an unknown kind", "model.path=FOLDER, or a .gguf file")
+    if not (folder / "config.json").exists():
+        if (folder / "adapter_config.json").exists():
+            base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+            raise UserError(f"model.path={path} is an adapter, not a model", f"model.path={base}")
+        raise UserError(f"model.path={path} has no config.json", "give the folder that save_pretrained wrote")
+    return str(folder.absolute())
+
+
+def _remote(source: ModelOptions) -> dict[str, Any]:
+    return {"revision": source.revision or "main", "trust_remote_code": source.trust_remote_code}
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def facts(model: Any, path: Path) -> ModelFacts:
+    """Facts about a transformers model, on the meta device or not."""
+    config = model.config.get_text_config()
+    head = model.get_output_embeddings()
+    blocks = max(
+        ((name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)),
+        key=lambda pair: sum(p.numel() for p in pair[1].parameters()),
+        default=("", nn.ModuleList()),
+    )
+    linears = {
+        name: (module.in_features, module.out_features)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not head
+    }
+    return ModelFacts(
+        path=path,
+        architecture=type(model).__name__,
+        parameters=sum(p.numel() for p in model.parameters()),
+        blocks=tuple(f"{blocks[0]}.{i}" for i in range(len(blocks[1]))),
+        hidden=config.hidden_size,
+        vocabulary=config.vocab_size,
+        context=getattr(config, "max_position_embeddings", 0) or 0,
+        linears=linears,
+    )

@@ -1,0 +1,254 @@
+"""Training: a loader that can stop anywhere, Lightning's Trainer, and the callbacks that watch it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, cast
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from core.batch import LaidOut, Layout, lay_out
+from core.contracts import Example
+from core.errors import Interrupted
+from core.lesson import Lesson, MeanGradients
+from core.trainer_options import TrainerOptions
+
+CHECKPOINT = "last.ckpt"
+
+
+def batches(
+    examples: Sequence[Example], size: int, layout: Layout, pad: int, seed: int | None
+) -> StatefulDataLoader[LaidOut]:
+    """Micro-batches of ``size`` examples, in an order that depends on ``seed`` alone; None keeps the order."""
+    generator = torch.Generator().manual_seed(seed) if seed is not None else None
+    return StatefulDataLoader(
+        cast(Any, examples),
+        batch_size=size,
+        shuffle=seed is not None,
+        generator=generator,
+        collate_fn=partial(lay_out, layout=layout, pad=pad),
+    )
+
+
+def steps(examples: int, batch_size: int, options: TrainerOptions) -> int:
+    """Optimizer steps of a run.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> o = SimpleNamespace(limit_train_batches=1.0, accumulate_grad_batches=4, max_epochs=2, max_steps=-1)
+        >>> steps(100, 8, o)
+        8
+    """
+    micro = -(-examples // batch_size)
+    limit = options.limit_train_batches
+    if limit is not None:
+        micro = min(micro, limit) if isinstance(limit, int) else int(micro * limit)
+    epoch = -(-micro // options.accumulate_grad_batches)
+    if options.max_steps >= 0:
+        whole = options.max_epochs
+        return min(options.max_steps, epoch * whole) if whole is not None and whole > 0 else options.max_steps
+    return epoch * (1 if options.max_epochs is None else options.max_epochs)
+
+
+def fit(
+    lesson: Lesson,
+    train: StatefulDataLoader[LaidOut],
+    validation: StatefulDataLoader[LaidOut] | None,
+    trainer_arguments: Mapping[str, Any],
+    dtype: torch.dtype,
+    checkpoints: Path,
+    log: Callable[[Mapping[str, Any]], None],
+    progress: Callback,
+    resume: Path | None = None,
+) -> None:
+    """Train.
+
+    Args:
+        lesson: What to train.
+        train: Micro-batches.
+        validation: Micro-batches of the validation passes that ``trainer_arguments`` ask for.
+        trainer_arguments: Of Lightning's Trainer.
+        dtype: What products are computed in; trained weights are float32.
+        checkpoints: Folder for the checkpoint of an interrupted run.
+        log: Called with each line of ``metrics.jsonl``.
+        progress: Shows it.
+        resume: A checkpoint to go on from.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; a checkpoint lies in ``checkpoints``.
+    """
+    stop = StopOnSignal(checkpoints / CHECKPOINT)
+    precision = {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed"}.get(dtype, "32-true")
+    with quiet():
+        trainer = Trainer(
+            **trainer_arguments,
+            precision=cast(Any, precision),
+            callbacks=[
+                MeanGradients(),
+                RandomState(),
+                *lesson.method.callbacks(lesson.context),
+                StepLog(log),
+                progress,
+                stop,
+            ],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=checkpoints,
+        )
+        with stop.listening():
+            lesson.train()
+            trainer.fit(lesson, train, validation, ckpt_path=resume, weights_only=True if resume else None)
+    if stop.received is not None:
+        raise Interrupted(stop.received)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's tips, device lines and warnings about settings of ours from the user."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "lightning")
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            warnings.filterwarnings("ignore", module=r"torchdata\..*")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+class StepLog(Callback):
+    """One line of ``metrics.jsonl`` for each optimizer step and each validation pass."""
+
+    def __init__(self, log: Callable[[Mapping[str, Any]], None]) -> None:
+        self.log = log
+        self.since = 0.0
+        self.step = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.since = time.perf_counter()
+        self.step = trainer.global_step
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Log when the batch ended a step; its time includes waiting for data."""
+        if trainer.global_step == self.step:
+            return
+        now = time.perf_counter()
+        last = cast(Lesson, pl_module).last
+        last["lr"] = _lr_used(trainer)
+        last["seconds"] = now - self.since
+        self.since, self.step = now, trainer.global_step
+        self.log({"split": "train", "step": self.step, **_rounded(last)})
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the pass and start anew."""
+        lesson = cast(Lesson, pl_module)
+        if lesson.validation.tokens:
+            self.log({"split": "validation", "step": trainer.global_step, **_rounded(lesson.validation.reduced(lesson))})
+        lesson.validation = type(lesson.validation)()
+        self.since = time.perf_counter()
+
+
+def _lr_used(trainer: Trainer) -> float:
+    """The rate of the step that just ended; the schedule has moved on already."""
+    schedule: Any = trainer.lr_scheduler_configs[0].scheduler
+    group = trainer.optimizers[0].param_groups[0]
+    return group["initial_lr"] * schedule.lr_lambdas[0](trainer.global_step - 1)
+
+
+def _rounded(means: Mapping[str, float]) -> dict[str, Any]:
+    whole = {"items", "tokens"}
+    return {k: int(v) if k in whole and float(v).is_integer() else float(f"{v:.8g}") for k, v in means.items()}
+
+
+class RandomState(Callback):
+    """The random generators travel with a checkpoint, so that a resumed run continues as if it had not stopped."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain containers and tensors, which load with ``weights_only``."""
+        version, internal, gauss = random.getstate()
+        kind, keys, at, has_gauss, cached = cast(Any, np.random.get_state())
+        state = {
+            "torch": torch.get_rng_state(),
+            "python": [version, list(internal), gauss],
+            "numpy": [kind, [int(key) for key in keys], at, has_gauss, cached],
+        }
+        return state | ({"cuda": torch.cuda.get_rng_state_all()} if torch.cuda.is_available() else {})
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put them back when training starts: what lies between would move them."""
+        self.state = state_dict
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put back what a checkpoint brought, once."""
+        state = self.__dict__.pop("state", None)
+        if state is None:
+            return
+        version, internal, gauss = state["python"]
+        random.setstate((version, tuple(internal), gauss))
+        kind, keys, at, has_gauss, cached = state["numpy"]
+        np.random.set_state((kind, np.array(keys, dtype=np.uint32), at, has_gauss, cached))
+        torch.set_rng_state(state["torch"])
+        if "cuda" in state and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda"])
+
+
+class StopOnSignal(Callback):
+    """SIGINT and SIGTERM end the run after the step under way, with a checkpoint; a second one ends it at once."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.received: int | None = None
+        self.step = 0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals while inside; outside the main thread (a notebook's, a server's) leave them alone."""
+        try:
+            before = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise Interrupted(number)
+        self.received = number
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lightning took the signals for itself when it started."""
+        self.step = trainer.global_step
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._receive)
+        except ValueError:
+            pass
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Save and stop at the end of a step."""
+        if self.received is not None and trainer.global_step != self.step:
+            trainer.save_checkpoint(self.file)
+            trainer.should_stop = True
+        self.step = trainer.global_step

@@ -1,0 +1,77 @@
+"""Which layout a model can take: the quickest that gives the same log-probabilities as its rows one by one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from core import attention
+from core.batch import Layout, lay_out
+from core.contracts import Example, Method, Tokens
+from core.logprobs import token_logprobs
+
+log = logging.getLogger("hooktune")
+
+
+def choose(model: nn.Module, method: Method, examples: Sequence[Example], pad: int) -> Layout:
+    """Try the layouts on the longest and the shortest example and take the first that is right.
+
+    Args:
+        model: As the method left it; its attention is exchanged where that helps.
+        method: One that needs padded rows gets them.
+        examples: The training examples.
+        pad: Token id that fills padded rows.
+
+    Returns:
+        ``apart``, else ``masked``, else ``padded``, with a warning that says why.
+    """
+    if method.layout == "padded":
+        return "padded"
+    ordered = sorted(examples, key=_length)
+    few = [ordered[-1], ordered[0], ordered[len(ordered) // 2]]
+    was_training = model.training
+    model.eval()
+    try:
+        return _first_right(model, few, pad)
+    finally:
+        model.train(was_training)
+
+
+def _first_right(model: nn.Module, few: list[Example], pad: int) -> Layout:
+    device = next(model.parameters()).device
+
+    def logprobs_N(examples: list[Example], layout: Layout) -> Tensor:
+        with torch.no_grad():
+            return token_logprobs(model, lay_out(examples, layout, pad).to(device)).logprobs_N
+
+    one_by_one = torch.cat([logprobs_N([example], "padded") for example in few])
+    # half precision and int8's batch-wide outliers move a token by some hundredths; sequences that see each other, by nats
+    allowed = 2e-3 if _exact(model) else 0.3
+    gap = float("nan")
+    for layout in ("apart", "masked") if attention.install(model) else ("masked",):
+        gap = (_by_example(logprobs_N(few, layout), few) - one_by_one).abs().mean().item()
+        if gap < allowed:
+            return layout
+        attention.remove(model)
+    log.warning(
+        "%s mixes up sequences that lie in one row (%.2g nats a token): rows are padded, slower", type(model).__name__, gap
+    )
+    return "padded"
+
+
+def _by_example(logprobs_N: Tensor, few: list[Example]) -> Tensor:
+    """A batch lists the first name of all examples, then the second; one by one lists all names of an example."""
+    counts = [[sum(w != 0 for w in v.loss_weights[1:]) for v in e.values() if isinstance(v, Tokens)] for e in few]
+    pieces = logprobs_N.split([counts[i][name] for name in range(len(counts[0])) for i in range(len(few))])
+    return torch.cat([pieces[name * len(few) + i] for i in range(len(few)) for name in range(len(counts[0]))])
+
+
+def _exact(model: nn.Module) -> bool:
+    return all(p.dtype == torch.float32 for p in model.parameters())
+
+
+def _length(example: Example) -> int:
+    return sum(len(value.ids) for value in example.values() if isinstance(value, Tokens))

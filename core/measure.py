@@ -1,0 +1,80 @@
+"""The metric before and after training; the value before is cached, for it depends on nothing that is trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from platformdirs import user_cache_path
+from torch import nn
+
+from core.context import RunContext
+from core.contracts import Row, Score
+from core.plan import Plan
+
+
+def cache_folder() -> Path:
+    """``HOOKTUNE_CACHE``, else the user's cache directory."""
+    return Path(os.environ.get("HOOKTUNE_CACHE") or user_cache_path("hooktune")).absolute()
+
+
+def measure(plan: Plan, model: nn.Module, rows: Sequence[Row], context: RunContext) -> Score | None:
+    """What the metric finds on ``rows``, or None when there is no metric or no row.
+
+    The model is in eval mode meanwhile, without gradient and without autocast, as it will be when it is used.
+    """
+    if plan.metric is None or not rows:
+        return None
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            return plan.metric.measure(model, rows[: plan.config.options["metric"].rows], context)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def measure_before(plan: Plan, model: nn.Module, rows: Sequence[Row], context: RunContext) -> Score | None:
+    """The same, from the cache when this base, quantizer, metric and rows were measured before."""
+    if plan.metric is None or not rows or plan.start.adapter is not None:
+        return measure(plan, model, rows, context)
+    file = cache_folder() / "before" / f"{_key(plan, rows)}.json"
+    if file.exists():
+        return Score(**json.loads(file.read_text()))
+    score = measure(plan, model, rows, context)
+    if score is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(asdict(score)))
+        partial.replace(file)
+    return score
+
+
+def _key(plan: Plan, rows: Sequence[Row]) -> str:
+    config = plan.config
+    parts = {
+        axis: [config.offers[axis].part.name, config.offers[axis].version, asdict(config.options[axis])]
+        for axis in ("loader", "quant", "objective", "metric")
+    }
+    what: Mapping[str, Any] = {
+        "model": [asdict(plan.start.model), _stamp(plan.facts.path)],
+        "parts": parts,
+        "max_length": plan.options.max_length,
+        "template": plan.tokenizer.chat_template,
+        "rows": list(rows),
+        "torch": torch.__version__,
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _stamp(folder: Path) -> list[Any]:
+    """Size and time of each file of weights: another model in the same place is another one."""
+    return [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in sorted(folder.glob("*.safetensors"))]

@@ -1,0 +1,84 @@
+"""What a run will do, decided before any weight is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from core import capabilities
+from core.compose import Config, with_metric
+from core.contracts import DataSource, Loader, Method, Metric, ModelFacts, Objective, Optim, Quantizer
+from core.errors import UserError
+from core.source import Start, locate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The parts of a run, made, and what is known about its model.
+
+    Attributes:
+        config: As composed, ``metric=auto`` resolved.
+        start: The model's place, and the adapter to go on from.
+        facts: About the model, without its weights.
+        tokenizer: The model's.
+        metric: None when nothing is measured.
+    """
+
+    config: Config
+    start: Start
+    facts: ModelFacts
+    tokenizer: PreTrainedTokenizerBase
+    loader: Loader
+    quantizer: Quantizer
+    method: Method
+    objective: Objective
+    source: DataSource
+    optim: Optim
+    metric: Metric | None
+
+    @property
+    def options(self) -> Any:
+        """Options of the data source, which every one shares with ``core.api.DataOptions``."""
+        return self.config.options["data"]
+
+
+def make_plan(config: Config) -> Plan:
+    """Check what can be checked, make the parts, describe the model.
+
+    Raises:
+        UserError: the parts do not fit together, one cannot be made, or the model is none.
+    """
+    capabilities.check(config.offers, capabilities.words(), config.registry)
+    # the loader first: one that patches its libraries must be imported before they are
+    axes = ("loader", "quant", "method", "objective", "data", "optim")
+    made = {axis: config.registry.make(config.offers[axis], config.options[axis]) for axis in axes}
+    if config.tree["metric"]["name"] == "auto":
+        config = with_metric(config, made["data"].metric)
+    metric = config.registry.make(config.offers["metric"], config.options["metric"]) if "metric" in config.offers else None
+    start = locate(config.model)
+    _same_method(start, config)
+    return Plan(
+        config=config,
+        start=start,
+        facts=made["loader"].describe(start.model),
+        tokenizer=made["loader"].tokenizer(start.model),
+        loader=made["loader"],
+        quantizer=made["quant"],
+        method=made["method"],
+        objective=made["objective"],
+        source=made["data"],
+        optim=made["optim"],
+        metric=metric,
+    )
+
+
+def _same_method(start: Start, config: Config) -> None:
+    if start.method is not None and start.method != config.offers["method"].part.name:
+        raise UserError(
+            f"model.path={config.model.path} holds an adapter of method {start.method}", f"method={start.method}"
+        )
+
+

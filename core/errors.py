@@ -44,3 +44,15 @@ class RowError(Exception):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.what}" if self.field else self.what
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run; the exit code is 128 plus its number.
+
+    Attributes:
+        signal: Its number, such as ``signal.SIGTERM``.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal

@@ -1,0 +1,32 @@
+"""hooktune: fine-tune language models with parts that any installed package can offer.
+
+Example:
+    >>> import core, sys
+    >>> sorted(name for name in dir(core) if name in core.__all__)
+    ['__version__', 'configure', 'load_run', 'train']
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "configure", "load_run", "train"]
+
+if TYPE_CHECKING:
+    from core.compose import configure as configure
+    from core.result import load_run as load_run
+    from core.run import train as train
+
+_LAZY = {"configure": "core.compose", "train": "core.run", "load_run": "core.result"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'core' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -1,0 +1,94 @@
+"""Whether the chosen parts fit together, from the words on their records; before torch is imported.
+
+| word | provided by | means |
+|---|---|---|
+| ``dense-base`` | ``none``, QAT | base layers are ordinary linear layers |
+| ``trainable-base`` | ``none``, QAT | base weights can take gradients |
+| ``bitsandbytes``, ``torchao``, ``quanto``, ``gptq``, ``awq`` | their quantizers | base layers are of that library |
+| ``adapter`` | adapter methods | the base stays as it was; ``save`` writes an adapter |
+| ``switch`` | methods | ``using(())`` gives the base's outputs |
+| ``several`` | methods | more than one named adapter over one base |
+| ``merge`` | methods | ``merge`` works on what the quantizer can dequantize |
+| ``zero-start`` | methods | the first forward equals the base's |
+| ``partial-gradients`` | methods | in a step some trainable parameters get no gradient |
+| ``decoder``, ``causal-lm``, ``cpu``, ``cuda`` | core | the model, the head, the device |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from itertools import combinations, product
+from pathlib import Path
+
+from core.errors import UserError
+from core.registry import Offer, Registry
+
+
+def words() -> frozenset[str]:
+    """What the core itself provides: the device and, so far, decoders with a language-model head."""
+    devices = {"cpu", "cuda"} if Path("/dev/nvidiactl").exists() else {"cpu"}
+    return frozenset({"decoder", "causal-lm"} | devices)
+
+
+def check(offers: Mapping[str, Offer], extra: Collection[str], registry: Registry) -> None:
+    """Refuse parts that cannot work together, naming the nearest choice that can.
+
+    Args:
+        offers: Axis -> chosen part.
+        extra: Words that the core provides.
+        registry: Where alternatives are looked for.
+
+    Raises:
+        UserError: a required word is provided by nobody, or a part provides one that another cannot stand.
+    """
+    problem = next(problems(offers, extra), None)
+    if problem is not None:
+        found = nearest(offers, extra, registry)
+        fix = " ".join(f"{axis}={name}" for axis, name in found.items()) if found else "choose other parts: --help"
+        raise UserError(problem, fix)
+
+
+def problems(offers: Mapping[str, Offer], extra: Collection[str]) -> Iterator[str]:
+    """What does not fit, a sentence each."""
+    for offer in offers.values():
+        others = [other for other in offers.values() if other is not offer]
+        here = set(extra).union(*(other.part.provides for other in offers.values()))
+        for needed in sorted(offer.part.requires):
+            if not here & set(needed.split("|")):
+                among = ", ".join(_name(other) for other in others if other.axis in ("loader", "quant", "method"))
+                yield f"{_name(offer)} cannot run with {among}: it requires {needed.replace('|', ' or ')}"
+        for word in sorted(offer.part.conflicts):
+            for other in others:
+                if word in other.part.provides:
+                    yield f"{_name(offer)} cannot run with {_name(other)}, which is {word}"
+            if word in extra:
+                yield f"{_name(offer)} cannot run here: this is {word}"
+
+
+def nearest(offers: Mapping[str, Offer], extra: Collection[str], registry: Registry) -> dict[str, str] | None:
+    """The fewest other choices with which everything fits: axis -> name, or None.
+
+    Choices are tried quantizer first: leaving the base dense is the smallest change to what was asked for.
+    """
+    axes = sorted(offers, key=lambda axis: (axis != "quant", axis != "method"))
+    for number in (1, 2):
+        for changed in combinations(axes, number):
+            for choice in product(*(_usable(axis, registry) for axis in changed)):
+                tried = {**offers, **dict(zip(changed, choice, strict=True))}
+                if all(tried[axis] is not offers[axis] for axis in changed) and not any(problems(tried, extra)):
+                    return {axis: tried[axis].part.name for axis in changed}
+    return None
+
+
+def _usable(axis: str, registry: Registry) -> list[Offer]:
+    found: list[Offer] = []
+    for name in registry.names(axis):
+        try:
+            found.append(registry.find(axis, name))
+        except UserError:
+            continue  # what cannot be chosen is no alternative
+    return sorted(found, key=lambda offer: offer.distribution != "hooktune")
+
+
+def _name(offer: Offer) -> str:
+    return f"{offer.axis}={offer.part.name}"

@@ -47,7 +47,7 @@ def steps(examples: int, batch_size: int, options: TrainerOptions) -> int:
 
     Example:
         >>> from types import SimpleNamespace
-        >>> o = SimpleNamespace(limit_train_batches=1.0, accumulate_grad_batches=4, max_epochs=2, max_steps=-1)
+        >>> o = SimpleNamespace(limit_train_batches=1.0, accumulate_grad_batches=4, epochs=2, max_steps=-1)
         >>> steps(100, 8, o)
         8
     """
@@ -56,10 +56,9 @@ def steps(examples: int, batch_size: int, options: TrainerOptions) -> int:
     if limit is not None:
         micro = min(micro, limit) if isinstance(limit, int) else int(micro * limit)
     epoch = -(-micro // options.accumulate_grad_batches)
-    if options.max_steps >= 0:
-        whole = options.max_epochs
-        return min(options.max_steps, epoch * whole) if whole is not None and whole > 0 else options.max_steps
-    return epoch * (1 if options.max_epochs is None else options.max_epochs)
+    if options.epochs == -1:
+        return options.max_steps
+    return min(options.max_steps, epoch * options.epochs) if options.max_steps >= 0 else epoch * options.epochs
 
 
 def fit(
@@ -111,7 +110,10 @@ def fit(
         )
         with stop.listening():
             lesson.train()
-            trainer.fit(lesson, train, validation, ckpt_path=resume, weights_only=True if resume else None)
+            try:
+                trainer.fit(lesson, train, validation, ckpt_path=resume, weights_only=True if resume else None)
+            except SystemExit:  # what Lightning makes of an interruption
+                raise Interrupted(stop.received or signal.SIGINT) from None
     if stop.received is not None:
         raise Interrupted(stop.received)
 

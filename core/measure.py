@@ -11,17 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from platformdirs import user_cache_path
 from torch import nn
 
+from core.cache import cache_folder
 from core.context import RunContext
 from core.contracts import Row, Score
 from core.plan import Plan
-
-
-def cache_folder() -> Path:
-    """``HOOKTUNE_CACHE``, else the user's cache directory."""
-    return Path(os.environ.get("HOOKTUNE_CACHE") or user_cache_path("hooktune")).absolute()
 
 
 def measure(plan: Plan, model: nn.Module, rows: Sequence[Row], context: RunContext) -> Score | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from core import capabilities
 from core.compose import Config, with_metric
 from core.contracts import DataSource, Loader, Method, Metric, ModelFacts, Objective, Optim, Quantizer
 from core.errors import UserError
 from core.source import Start, locate
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerBase
 
 
@@ -44,14 +44,20 @@ class Plan:
         """Options of the data source, which every one shares with ``core.api.DataOptions``."""
         return self.config.options["data"]
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What products are computed in and frozen weights held in."""
+        import torch
+
+        return getattr(torch, self.start.model.dtype)
+
 
 def make_plan(config: Config) -> Plan:
-    """Check what can be checked, make the parts, describe the model.
+    """Make the parts and describe the model.
 
     Raises:
-        UserError: the parts do not fit together, one cannot be made, or the model is none.
+        UserError: a part cannot be made, or the model is none.
     """
-    capabilities.check(config.offers, capabilities.words(), config.registry)
     # the loader first: one that patches its libraries must be imported before they are
     axes = ("loader", "quant", "method", "objective", "data", "optim")
     made = {axis: config.registry.make(config.offers[axis], config.options[axis]) for axis in axes}

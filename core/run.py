@@ -49,7 +49,8 @@ def train(config: Config, resume: Path | None = None) -> Result:
         loaders = stages.loaders(plan, data, context, model, screen)
         bar = ProgressBar(screen, context.total_steps)
         checkpoint = stages.checkpoint(folder, resume)
-        fit(lesson, *loaders, plan.trainer_arguments, plan.dtype, folder.path / "checkpoints", folder.log, bar, checkpoint)
+        arguments = config.trainer.arguments()
+        fit(lesson, *loaders, arguments, plan.dtype, folder.path / "checkpoints", folder.log, bar, checkpoint)
         settle(model, plan.method, plan.start.model.dtype)
         with timed(screen, "after"):
             after = measure(plan, model, data.validation.rows, context)

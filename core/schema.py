@@ -1,0 +1,122 @@
+"""A composed node against the class that holds its types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from core.errors import UserError
+from core.overrides import GROUPS
+
+ROOT: Mapping[str, tuple[str, ...]] = {"run": ("dir",), "plugins": ("disable",)}
+"""Top-level nodes that are no axis, and their keys; ``seed`` is a value."""
+
+
+def check_root(composed: DictConfig) -> None:
+    """Every top-level key is known and there.
+
+    Raises:
+        UserError: one is missing, or is not one of ours.
+    """
+    wanted = {*GROUPS, *ROOT, "seed"} - {"experiment"}
+    for key in sorted(wanted - set(map(str, composed))):
+        raise UserError(f"the config has no {key}", f"an experiment or override removed it: give {key} a value")
+    for key in composed:
+        if key not in wanted and key != "experiment":
+            near = get_close_matches(str(key), sorted(wanted), 1)
+            raise UserError(f"{key}: there is no such axis or key", f"did you mean {near[0]}?" if near else "leave it out")
+    for node, keys in ROOT.items():
+        if not isinstance(composed[node], DictConfig) or set(composed[node]) != set(keys):
+            raise UserError(f"{node} does not hold just {', '.join(keys)}", f"{node}.{keys[0]}=VALUE")
+
+
+def check_name(composed: DictConfig, axis: str, choice: str) -> None:
+    """A node's ``name`` is the axis' choice.
+
+    Raises:
+        UserError: it was changed by hand.
+    """
+    node = composed[axis]
+    name = node.get("name") if isinstance(node, DictConfig) else None
+    if name != choice:
+        raise UserError(f"{axis}.name={name}, but {axis}={choice} was chosen", f"{axis}={name or choice}, and leave {axis}.name alone")
+
+
+def whole(key: str, value: Any) -> int:
+    """A whole number.
+
+    Raises:
+        UserError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UserError(f"{key}={value} is no whole number", f"{key}=0")
+    return value
+
+
+def to_options(axis: str, node: DictConfig, cls: type, part: str, experiment_sets: Callable[[str], str | None]) -> Any:
+    """Merge a node into its dataclass, which gives every value its type, and make it.
+
+    Args:
+        axis: For the names in errors.
+        node: The composed values.
+        cls: A frozen dataclass without defaults.
+        part: Name of the part.
+        experiment_sets: The experiment file that sets a key, or None.
+
+    Raises:
+        UserError: a key too many or too few, or a value of another type or out of range.
+    """
+    known = [field.name for field in fields(cls)]
+    _check_keys(axis, node, known, part, experiment_sets)
+    try:
+        # merging into the class is what converts and refuses values; the class has no defaults of its own
+        typed: Any = OmegaConf.merge(OmegaConf.structured(cls), node)
+        return OmegaConf.to_object(typed)
+    except MissingMandatoryValue as error:
+        key = f"{axis}.{error.full_key}"
+        raise UserError(f"{key} is missing", f"{key}=VALUE") from error
+    except OmegaConfBaseException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from error
+        raise _mistyped(axis, error, cls) from error
+
+
+def _check_keys(axis: str, node: DictConfig, known: list[str], part: str, experiment_sets: Callable[[str], str | None]) -> None:
+    listed = ", ".join(name for name in known if name != "name")
+    for key in map(str, node):
+        if key in known:
+            continue
+        file = experiment_sets(f"{axis}.{key}")
+        near = get_close_matches(key, known, 1)
+        source = f"{file} sets {axis}.{key}" if file else f"{axis}.{key}"
+        guess = f"did you mean {axis}.{near[0]}?  " if near else ""
+        fix = f"choose the {axis} it was written for" if file else f"{guess}(options: {listed or 'none'})"
+        raise UserError(f"{source}: {part} has no such option", fix)
+    for key in known:
+        if key not in node:
+            raise UserError(f"{axis}.{key} is missing", f"{axis}.{key}=VALUE, or put it into the yaml of {part}")
+        if OmegaConf.is_missing(node, key):
+            raise UserError(f"{axis}.{key} is missing", f"{axis}.{key}=VALUE")
+
+
+def _mistyped(axis: str, error: OmegaConfBaseException, cls: type) -> UserError:
+    key = str(error.full_key or "")
+    first = str(error.msg or error).splitlines()[0]
+    name = key.split(".")[0].split("[")[0]
+    types: Mapping[str, Any] = {field.name: field.type for field in fields(cls)}
+    wanted = types.get(name, "another type")
+    wanted = wanted if isinstance(wanted, str) else getattr(wanted, "__name__", str(wanted))
+    if "AnyNode is not a ListConfig" in first or "ListConfig" in first:
+        first = "is one value where a list is wanted"
+        return UserError(f"{axis}.{name} {first}", f"{axis}.{name}=[A,B]")
+    return UserError(f"{axis}.{key}: {first}", f"{axis}.{name} takes {_in_words(str(wanted))}")
+
+
+def _in_words(annotation: str) -> str:
+    words = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "None": "null"}
+    return " or ".join(words.get(part.strip(), part.strip()) for part in annotation.split("|"))

@@ -1,0 +1,84 @@
+"""Types of ``trainer.*``: those arguments of Lightning's Trainer that are plain values, without importing Lightning.
+
+A test compares them, and the ones core keeps for itself, with Lightning's own signature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from core.errors import UserError
+from core.options import within
+
+CORE_OWNS = frozenset(
+    {
+        "barebones", "callbacks", "default_root_dir", "enable_autolog_hparams", "enable_checkpointing",
+        "enable_model_summary", "enable_progress_bar", "inference_mode", "limit_predict_batches", "limit_test_batches",
+        "logger", "model_registry", "plugins", "precision", "reload_dataloaders_every_n_epochs", "sync_batchnorm",
+        "use_distributed_sampler",
+    }
+)  # fmt: skip
+"""Arguments that are no option: what they would set is a part, ``model.dtype``, or the core's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerOptions:
+    """Values and comments are in ``conf/trainer/default.yaml``; meanings are Lightning's."""
+
+    accelerator: str
+    devices: Any  # "auto", a number or a list of indices
+    num_nodes: int
+    strategy: str
+    max_epochs: int | None
+    min_epochs: int | None
+    max_steps: int
+    min_steps: int | None
+    max_time: str | None
+    limit_train_batches: Any  # whole number of batches, or share
+    limit_val_batches: Any
+    overfit_batches: Any
+    fast_dev_run: Any  # true, or a number of steps
+    val_check_interval: Any
+    check_val_every_n_epoch: int | None
+    num_sanity_val_steps: int
+    log_every_n_steps: int
+    accumulate_grad_batches: int
+    gradient_clip_val: float | None
+    gradient_clip_algorithm: str | None
+    deterministic: Any  # true, false or "warn"
+    benchmark: bool | None
+    detect_anomaly: bool
+    profiler: str | None
+
+    def __post_init__(self) -> None:
+        within("trainer.max_steps", self.max_steps, -1)
+        within("trainer.accumulate_grad_batches", self.accumulate_grad_batches, 1)
+        within("trainer.num_nodes", self.num_nodes, 1)
+        if self.max_epochs is not None:
+            within("trainer.max_epochs", self.max_epochs, -1)
+        for name in ("limit_train_batches", "limit_val_batches", "overfit_batches", "val_check_interval"):
+            _number(name, getattr(self, name))
+        if self.gradient_clip_val is not None:
+            within("trainer.gradient_clip_val", self.gradient_clip_val, 0)
+        if self.epochs == -1 and self.max_steps == -1 and self.max_time is None:
+            raise UserError("trainer.max_epochs=-1 never ends", "trainer.max_steps=1000")
+
+    @property
+    def epochs(self) -> int:
+        """Epochs: as given, else 1, or without limit (-1) when steps or a time are given."""
+        if self.max_epochs is not None:
+            return self.max_epochs
+        return 1 if self.max_steps == -1 and self.max_time is None else -1
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments for Lightning's Trainer."""
+        return asdict(self) | {"max_epochs": self.epochs}
+
+
+def _number(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise UserError(f"trainer.{name}={value!r} is no number", f"trainer.{name}=100 (batches) or 0.5 (a share)")
+    within(f"trainer.{name}", value, 0, 1.0 if isinstance(value, float) else float(2**31))

@@ -1,0 +1,113 @@
+"""Every function of the contracts, driven through a whole run by a stranger's tiny parts (tests/data/tinyparts)."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+import core
+from core.errors import UserError
+
+PARTS = Path(__file__).parent.parent / "data" / "tinyparts"
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path, tiny_model, rows_jsonl):
+    """``tiny("method=halves")`` trains a tiny model with a stranger's parts and returns the result."""
+    monkeypatch.syspath_prepend(str(PARTS))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*overrides: str):
+        usual = [
+            f"model.path={tiny_model}", "model.dtype=float32", "data=jsonl", f"data.train={rows_jsonl}",
+            "data.batch_size=4", "trainer.max_steps=4", "trainer.accelerator=cpu", "optim.lr=1e-2", "metric=none",
+        ]  # fmt: skip
+        return core.train(core.configure([*usual, *overrides]))
+
+    yield run
+    for name in [name for name in sys.modules if name.startswith("tinyparts")]:
+        del sys.modules[name]
+
+
+def seen(module: str):
+    return importlib.import_module(f"tinyparts.{module}").SEEN
+
+
+def losses(result) -> list[float]:
+    return [line["loss"] for line in result.metrics if line["split"] == "train"]
+
+
+def test_a_method_shaped_like_an_optimizer(tiny):
+    result = tiny("method=halves")
+    assert seen("methods")["rates"] == [1e-3, 1e-2]
+    assert seen("methods")["batches"] == [4, 4]
+    assert seen("methods")["facts"] == [64, 2, 4, False]
+    assert losses(result)[-1] < losses(result)[0]
+    assert (result.folder / "model" / "model.safetensors").exists()
+
+
+def test_callbacks_act_after_the_division_and_the_penalty_is_added_once(tiny):
+    result = tiny("method=turns", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=null")
+    lines = [line for line in result.metrics if line["split"] == "train"]
+    # five norms of 64 ones, of which four lie in blocks: 0.1 * 5 * 64 * (1 - 2)^2
+    assert lines[0]["penalty"] == pytest.approx(32.0)
+    assert lines[-1]["penalty"] < 32.0
+    # gradients of sums over 8 rows would be some 20 times the mean's; the penalty's own is 0.2
+    assert max(seen("methods")["means"]) < 2.0
+
+
+def test_an_adapter_written_by_hand_saves_loads_and_switches(tiny):
+    result = tiny("method=gain")
+    assert [file.name for file in (result.folder / "adapter").glob("gain*")] == ["gain.safetensors"]
+    again = core.load_run(result.folder)
+    tuned = again.generate("What is one plus two?", max_new_tokens=6)
+    assert tuned == result.generate("What is one plus two?", max_new_tokens=6)
+    with again.plan.method.using(again.model, ()):
+        assert again.model.model.norm.acting is False
+
+
+def test_training_goes_on_from_a_saved_adapter(tiny):
+    first = tiny("method=gain")
+    second = tiny("method=gain", f"model.path={first.folder}")
+    assert losses(second)[0] < losses(first)[0]
+    with pytest.raises(UserError, match="holds an adapter of method gain"):
+        tiny("method=lora", f"model.path={first.folder}")
+
+
+def test_a_method_can_ask_for_padded_rows(tiny, capsys):
+    tiny("method=rowwise")
+    assert "layout padded" in capsys.readouterr().out
+
+
+def test_a_quantizer_prepares_before_and_converts_after_saving(tiny):
+    result = tiny("quant=rounded", "method=full")
+    assert seen("quantizers") == ["load training=True", "prepare", "convert"]
+    from safetensors.torch import load_file
+
+    saved = load_file(result.folder / "model" / "model.safetensors")["model.layers.0.mlp.up_proj.weight"]
+    assert not bool(((saved * 64) == (saved * 64).round()).all())
+    core.load_run(result.folder).model  # noqa: B018  # loading is what is looked at
+    assert seen("quantizers")[3:] == ["load training=False", "prepare"]
+
+
+def test_a_loader_that_drops_the_quantizer_is_found_out(tiny):
+    with pytest.raises(UserError, match="left every layer dense although quant=forgotten"):
+        tiny("quant=forgotten", "method=full")
+
+
+def test_an_objective_with_a_reference_starts_at_log_two(tiny):
+    result = tiny("objective=closer", "method=lora", "method.dropout=0.3")
+    assert losses(result)[0] == pytest.approx(math.log(2), abs=0.02)
+    assert losses(result)[-1] < losses(result)[0]
+    assert all(0 <= line["odd"] <= 1 for line in result.metrics if line["split"] == "train")
+    assert seen("objectives")[0].startswith("prepare ")
+    assert any(line.startswith("head of ") for line in seen("objectives"))
+
+
+def test_an_objective_can_refuse_a_batch_that_is_too_small(tiny):
+    with pytest.raises(UserError, match=r"data.batch_size=1 is too small"):
+        tiny("objective=closer", "data.batch_size=1")

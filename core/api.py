@@ -31,6 +31,7 @@ from core.records import Part
 
 if TYPE_CHECKING:
     from core.chat import chat_tokens as chat_tokens
+    from core.chat import completion_tokens as completion_tokens
     from core.chat import prompt_and_answer as prompt_and_answer
     from core.logprobs import token_logprobs as token_logprobs
     from core.peft_method import PeftMethod as PeftMethod
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "PeftMethod": "core.peft_method",
     "chat_tokens": "core.chat",
+    "completion_tokens": "core.chat",
     "prompt_and_answer": "core.chat",
     "token_logprobs": "core.logprobs",
 }
@@ -45,8 +47,8 @@ _LAZY = {
 __all__ = [
     "Batch", "Context", "DataOptions", "DataSource", "Example", "Head", "Loader", "LogProbs", "Loss", "Method",
     "Metric", "MetricOptions", "ModelFacts", "ModelOptions", "Objective", "Optim", "OptimOptions", "Part", "PeftMethod",
-    "Quantizer", "Row", "RowError", "Score", "Tokens", "UserError", "chat_tokens", "hookimpl", "one_of",
-    "prompt_and_answer", "token_logprobs", "within",
+    "Quantizer", "Row", "RowError", "Score", "Tokens", "UserError", "chat_tokens", "completion_tokens", "hookimpl",
+    "one_of", "prompt_and_answer", "token_logprobs", "within",
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ Shapes: H heads, T tokens of all sequences together, D head width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -24,7 +24,7 @@ _apart: ContextVar[bool] = ContextVar("apart", default=False)
 
 
 @contextmanager
-def apart() -> Iterator[None]:
+def apart() -> Generator[None]:
     """While inside, no mask is built: sequences are kept apart by their lengths."""
     token = _apart.set(True)
     try:

@@ -16,8 +16,8 @@ from torch import Tensor
 from core.contracts import Batch, Example, Tokens
 
 Layout = Literal["apart", "masked", "padded"]
-"""How sequences share a batch: ``apart`` (one row, attention run per sequence), ``masked`` (one row, transformers builds
-the block-diagonal mask from positions that restart), ``padded`` (one row each)."""
+"""How sequences share a batch: ``apart`` (one row, attention run per sequence), ``masked`` (one row, transformers
+builds the block-diagonal mask from positions that restart), ``padded`` (one row each)."""
 
 
 @dataclass(frozen=True)

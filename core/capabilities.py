@@ -16,7 +16,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations, product
 from pathlib import Path
 
@@ -44,8 +44,8 @@ def check(offers: Mapping[str, Offer], extra: Collection[str], registry: Registr
     problem = next(problems(offers, extra), None)
     if problem is not None:
         found = nearest(offers, extra, registry)
-        fix = " ".join(f"{axis}={name}" for axis, name in found.items()) if found else "choose other parts: --help"
-        raise UserError(problem, fix)
+        ways = [" ".join(f"{axis}={name}" for axis, name in way.items()) for way in found]
+        raise UserError(problem, ", or ".join(ways) or "choose other parts: --help lists them")
 
 
 def problems(offers: Mapping[str, Offer], extra: Collection[str]) -> Iterator[str]:
@@ -55,7 +55,7 @@ def problems(offers: Mapping[str, Offer], extra: Collection[str]) -> Iterator[st
         here = set(extra).union(*(other.part.provides for other in offers.values()))
         for needed in sorted(offer.part.requires):
             if not here & set(needed.split("|")):
-                among = ", ".join(_name(other) for other in others if other.axis in ("loader", "quant", "method"))
+                among = ", ".join(_name(other) for other in others if other.axis in ("quant", "method"))
                 yield f"{_name(offer)} cannot run with {among}: it requires {needed.replace('|', ' or ')}"
         for word in sorted(offer.part.conflicts):
             for other in others:
@@ -65,18 +65,28 @@ def problems(offers: Mapping[str, Offer], extra: Collection[str]) -> Iterator[st
                 yield f"{_name(offer)} cannot run here: this is {word}"
 
 
-def nearest(offers: Mapping[str, Offer], extra: Collection[str], registry: Registry) -> dict[str, str] | None:
-    """The fewest other choices with which everything fits: axis -> name, or None.
+def nearest(offers: Mapping[str, Offer], extra: Collection[str], registry: Registry) -> list[dict[str, str]]:
+    """The fewest other choices with which everything fits, one way for each set of axes: axis -> name.
 
     Choices are tried quantizer first: leaving the base dense is the smallest change to what was asked for.
     """
     axes = sorted(offers, key=lambda axis: (axis != "quant", axis != "method"))
     for number in (1, 2):
-        for changed in combinations(axes, number):
-            for choice in product(*(_usable(axis, registry) for axis in changed)):
-                tried = {**offers, **dict(zip(changed, choice, strict=True))}
-                if all(tried[axis] is not offers[axis] for axis in changed) and not any(problems(tried, extra)):
-                    return {axis: tried[axis].part.name for axis in changed}
+        ways = [_change(changed, offers, extra, registry) for changed in combinations(axes, number)]
+        if any(ways):
+            return [way for way in ways if way]
+    return []
+
+
+def _change(
+    changed: Sequence[str], offers: Mapping[str, Offer], extra: Collection[str], registry: Registry
+) -> dict[str, str] | None:
+    """The first choice of other parts on just these axes with which everything fits."""
+    for choice in product(*(_usable(axis, registry) for axis in changed)):
+        tried = {**offers, **dict(zip(changed, choice, strict=True))}
+        other = all(tried[axis].part.name != offers[axis].part.name for axis in changed)
+        if other and not any(problems(tried, extra)):
+            return {axis: tried[axis].part.name for axis in changed}
     return None
 
 

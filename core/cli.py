@@ -60,7 +60,8 @@ def _verb(argv: list[str]) -> tuple[str, list[str]]:
     if verb not in VERBS:
         near = get_close_matches(verb, VERBS, 1)
         raise UserError(
-            f"there is no verb {verb!r}", f"did you mean {near[0]}?" if near else f"one of {', '.join(VERBS)}, or --help"
+            f"there is no verb {verb!r}",
+            f"did you mean {near[0]}?" if near else f"one of {', '.join(VERBS)}, or --help",
         )
     return verb, rest
 

@@ -97,9 +97,7 @@ def composed(overrides: Sequence[str], registry: Registry | None = None) -> Conf
     return from_composed(tree, choices, typed, registry)
 
 
-def from_composed(
-    tree: DictConfig, choices: Mapping[str, str], typed: Sequence[str], registry: Registry
-) -> Config:
+def from_composed(tree: DictConfig, choices: Mapping[str, str], typed: Sequence[str], registry: Registry) -> Config:
     """Check what Hydra tree and make the options objects.
 
     Raises:
@@ -125,7 +123,7 @@ def from_composed(
         options=options,
         model=schema.to_options("model", tree.model, ModelOptions, "model", where.sets),
         trainer=schema.to_options("trainer", tree.trainer, TrainerOptions, "trainer", where.sets),
-        seed=schema.whole("seed", tree.seed),
+        seed=schema.whole("seed", tree),
         run_dir=tree.run.dir,
         registry=registry,
     )
@@ -223,14 +221,17 @@ def yaml_names(axis: str, registry: Registry) -> list[str]:
 
 def default_choices() -> dict[str, str]:
     """What ``conf/config.yaml`` chooses."""
-    entries: Any = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))["defaults"]  # pyright: ignore[reportCallIssue, reportArgumentType, reportIndexIssue]
+    whole: Any = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))
+    entries: list[Any] = whole["defaults"]
     return {axis: name for entry in entries if isinstance(entry, dict) for axis, name in entry.items()}
 
 
 def _refuse_shadowed(choices: Mapping[str, str], registry: Registry) -> None:
     for axis, name, owners in registry.shadowed():
         if choices.get(axis) == name:
-            raise UserError(f"{axis}/{name}.yaml is shipped twice, by {' and by '.join(owners)}", "uninstall one of them")
+            raise UserError(
+                f"{axis}/{name}.yaml is shipped twice, by {' and by '.join(owners)}", "uninstall one of them"
+            )
 
 
 @dataclass(frozen=True)
@@ -307,5 +308,3 @@ def plain(tree: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise translate(error) from error
     return found
-
-

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from core.batch import LaidOut, Layout, lay_out
+from core.batch import Layout, lay_out
 from core.contracts import Batch, Context, Example, Head, Loader, ModelFacts, Objective, Row, Tokens
 from core.logprobs import token_logprobs
 
@@ -99,7 +99,7 @@ def with_reference(
         for start in range(0, len(examples), size):
             some = examples[start : start + size]
             with torch.no_grad():
-                batch = cast(LaidOut, lay_out(some, layout, pad).to(device))
+                batch = lay_out(some, layout, pad).to(device)
                 values: Mapping[str, Tensor] = objective.reference(token_logprobs(model, batch))
             columns = {name: value.tolist() for name, value in values.items()}
             found += [{**example, **{n: c[i] for n, c in columns.items()}} for i, example in enumerate(some)]

@@ -7,7 +7,7 @@ import random
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -119,7 +119,7 @@ def fit(
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """Keep Lightning's tips, device lines and warnings about settings of ours from the user."""
     names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "lightning")
     levels = {name: logging.getLogger(name).level for name in names}
@@ -148,7 +148,7 @@ class StepLog(Callback):
         self.since = time.perf_counter()
         self.step = trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
         """Log when the batch ended a step; its time includes waiting for data."""
         if trainer.global_step == self.step:
             return
@@ -163,7 +163,9 @@ class StepLog(Callback):
         """Log the pass and start anew."""
         lesson = cast(Lesson, pl_module)
         if lesson.validation.tokens:
-            self.log({"split": "validation", "step": trainer.global_step, **_rounded(lesson.validation.reduced(lesson))})
+            self.log(
+                {"split": "validation", "step": trainer.global_step, **_rounded(lesson.validation.reduced(lesson))}
+            )
         lesson.validation = type(lesson.validation)()
         self.since = time.perf_counter()
 
@@ -221,7 +223,7 @@ class StopOnSignal(Callback):
         self.step = 0
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> Generator[None]:
         """Take the signals while inside; outside the main thread (a notebook's, a server's) leave them alone."""
         try:
             before = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -248,7 +250,7 @@ class StopOnSignal(Callback):
         except ValueError:
             pass
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
         """Save and stop at the end of a step."""
         if self.received is not None and trainer.global_step != self.step:
             trainer.save_checkpoint(self.file)

@@ -49,7 +49,9 @@ def _axes(registry: Registry) -> Iterator[str]:
         yield f"{axis}="
         for name in NO_PART.get(axis, ()):
             yield _line(name, summary_of(CONF / axis / f"{name}.yaml"), "", name == usual[axis])
-        for offer in sorted((o for o in registry.offers if o.axis == axis), key=lambda o: (_foreign(o.distribution), o.part.name)):
+        for offer in sorted(
+            (o for o in registry.offers if o.axis == axis), key=lambda o: (_foreign(o.distribution), o.part.name)
+        ):
             origin = f"{offer.distribution} {offer.version}" if _foreign(offer.distribution) else ""
             yield _line(offer.part.name, offer.part.summary, origin, offer.part.name == usual[axis])
 
@@ -77,5 +79,3 @@ def summary_of(file: Path) -> str:
         if line.startswith("#") and "@package" not in line:
             return line.lstrip("# ").strip()
     return ""
-
-

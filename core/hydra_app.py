@@ -22,7 +22,7 @@ def pass_through(argv: Sequence[str]) -> int:
     Raises:
         UserError: it is not.
     """
-    config = configure([argument for argument in _overrides(argv)])
+    config = configure(_overrides(argv))
     flags = [argument for argument in argv if argument not in _overrides(argv)]
     run_hydra([*flags, *config.overrides], config.registry, lambda _: None)
     return 0

@@ -48,7 +48,7 @@ def _first_right(model: nn.Module, few: list[Example], pad: int) -> Layout:
             return token_logprobs(model, lay_out(examples, layout, pad).to(device)).logprobs_N
 
     one_by_one = torch.cat([logprobs_N([example], "padded") for example in few])
-    # half precision and int8's batch-wide outliers move a token by some hundredths; sequences that see each other, by nats
+    # half precision and int8's batch-wide outliers move a token by hundredths, sequences that see each other by nats
     allowed = 2e-3 if _exact(model) else 0.3
     gap = float("nan")
     for layout in ("apart", "masked") if attention.install(model) else ("masked",):
@@ -57,7 +57,9 @@ def _first_right(model: nn.Module, few: list[Example], pad: int) -> Layout:
             return layout
         attention.remove(model)
     log.warning(
-        "%s mixes up sequences that lie in one row (%.2g nats a token): rows are padded, slower", type(model).__name__, gap
+        "%s mixes up sequences that lie in one row (%.2g nats a token): rows are padded, slower",
+        type(model).__name__,
+        gap,
     )
     return "padded"
 

@@ -62,7 +62,13 @@ class Lesson(LightningModule):
     """
 
     def __init__(
-        self, model: nn.Module, method: Method, objective: Objective, optim: Optim, options: OptimOptions, context: Context
+        self,
+        model: nn.Module,
+        method: Method,
+        objective: Objective,
+        optim: Optim,
+        options: OptimOptions,
+        context: Context,
     ) -> None:
         super().__init__()
         self.model = model
@@ -126,7 +132,8 @@ class MeanGradients(Callback):
 def _add_gradient(lesson: Lesson, penalty: Tensor) -> None:
     # not backward(): DDP would wait for a second reduction
     weights = [p for p in lesson.parameters() if p.requires_grad]
-    for weight, gradient in zip(weights, torch.autograd.grad(penalty, weights, allow_unused=True), strict=True):
+    gradients: Any = torch.autograd.grad(penalty, weights, allow_unused=True)  # None where nothing depends on it
+    for weight, gradient in zip(weights, gradients, strict=True):
         if gradient is not None:
             weight.grad = gradient if weight.grad is None else weight.grad + gradient
 

@@ -1,8 +1,8 @@
 """Log-probabilities of the supervised tokens of a batch, without the full logits ever existing.
 
-The whole model runs with one position of logits, its body's output is overheard, and the output layer is applied to the
-supervised positions only, in chunks. What a model does to its logits afterwards (Granite's scaling, Gemma's soft cap) is
-found by comparing with its own logits once, at the first batch.
+The whole model runs with one position of logits, its body's output is overheard, and the output layer is applied to
+the supervised positions only, in chunks. What a model does to its logits afterwards (Granite's scaling, Gemma's soft
+cap) is found by comparing with its own logits once, at the first batch.
 
 Shapes: B examples, N supervised tokens, C tokens of a chunk, T tokens, H hidden width, V vocabulary.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -105,7 +105,7 @@ def _hidden(model: nn.Module, inner: PreTrainedModel, batch: LaidOut) -> Tensor:
 
 
 @contextmanager
-def _overheard(inner: PreTrainedModel) -> Iterator[list[Tensor]]:
+def _overheard(inner: PreTrainedModel) -> Generator[list[Tensor]]:
     """What the body puts out while inside: (rows, tokens, H) each time it runs."""
     heard: list[Tensor] = []
 
@@ -220,5 +220,3 @@ def _in_chunks(hidden_NH: Tensor, targets_N: Tensor, head: nn.Module, ending: Ca
 def _plain(model: nn.Module, batch: LaidOut) -> Tensor:
     own_NV = _own_logits(model, output_model(model), batch, batch.sources_N)
     return _pick(own_NV.float(), batch.targets_N)
-
-

@@ -36,10 +36,20 @@ def _parse(line: str) -> Override:
         return OverridesParser.create().parse_override(line)
     except HydraException as error:
         key, _, value = line.partition("=")
-        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
         raise UserError(
-            f"{line}: its value cannot be read: {str(error).splitlines()[0]}", f"""quote it: '{key}="{quoted}"'"""
+            f"{line}: its value cannot be read: {str(error).splitlines()[0]}", f"quote it: '{key}={quoted(value)}'"
         ) from error
+
+
+def quoted(value: object) -> str:
+    """A value as Hydra's grammar takes any text.
+
+    Example:
+        >>> print("data.train=" + quoted("my, rows.jsonl"))
+        data.train="my, rows.jsonl"
+    """
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 def disabled(overrides: Sequence[Override]) -> list[str]:
@@ -76,7 +86,9 @@ def check_group(override: Override, names: Mapping[str, Collection[str]], multir
             known = sorted(names[axis])
             near = get_close_matches(str(value), known, 1)
             guess = f"did you mean {axis}={near[0]}?  " if near else ""
-            raise UserError(f"{axis}={'null' if value is None else value} does not exist", f"{guess}{axis}={'|'.join(known)}")
+            raise UserError(
+                f"{axis}={'null' if value is None else value} does not exist", f"{guess}{axis}={'|'.join(known)}"
+            )
     return [str(value) for value in chosen]
 
 
@@ -98,7 +110,9 @@ def _plain(element: Any) -> Any:
 def _only_multirun(override: Override, multirun: bool) -> None:
     if not multirun:
         key, value = (override.input_line or "").split("=", 1)
-        raise UserError(f"{key}={value} is several values", f"""add -m for a run each, or quote it: '{key}="{value}"'""")
+        raise UserError(
+            f"{key}={value} is several values", f"""add -m for a run each, or quote it: '{key}="{value}"'"""
+        )
 
 
 def check_key(override: Override, known: Collection[str], free: Collection[str], multirun: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
@@ -27,7 +27,7 @@ class PeftMethod(Method):
 
     @abstractmethod
     def config(self, context: Context) -> PeftConfig:
-        """peft's config; ``task_type`` is filled from ``context.head`` where it is None."""
+        """Peft's config; ``task_type`` is filled from ``context.head`` where it is None."""
 
     def apply(self, model: nn.Module, context: Context) -> nn.Module:
         """Put ``context.adapter`` in, or make it trainable when it was loaded.
@@ -39,7 +39,9 @@ class PeftMethod(Method):
 
         if isinstance(model, PeftModel) and context.adapter in model.peft_config:
             if not context.continuing:
-                raise UserError(f"the model has an adapter {context.adapter!r} already", "give the new one another name")
+                raise UserError(
+                    f"the model has an adapter {context.adapter!r} already", "give the new one another name"
+                )
             wrapped = model
         else:
             config = self.config(context)
@@ -56,7 +58,7 @@ class PeftMethod(Method):
         return wrapped
 
     def save(self, model: nn.Module, folder: Path, adapter: str) -> None:
-        """peft's own files, directly in ``folder`` whatever the adapter is called."""
+        """Peft's own files, directly in ``folder`` whatever the adapter is called."""
         cast("PeftModel", model).save_pretrained(str(folder), selected_adapters=[adapter], save_embedding_layers=False)
         nested = folder / adapter
         if adapter != "default" and nested.is_dir():
@@ -72,7 +74,7 @@ class PeftMethod(Method):
             model.load_adapter(str(folder), adapter_name=adapter)
         else:
             model = PeftModel.from_pretrained(model, str(folder), adapter_name=adapter)  # pyright: ignore[reportArgumentType]
-        _act(cast("PeftModel", model), [adapter])
+        _act(model, [adapter])
         return model.requires_grad_(False)
 
     def using(self, model: nn.Module, adapters: Sequence[str]) -> AbstractContextManager[None]:
@@ -91,7 +93,9 @@ class PeftMethod(Method):
         inner: Any = cast("PeftModel", model).get_base_model()
         head = inner.get_output_embeddings()
         if isinstance(head, BaseTunerLayer) and inner.config.tie_word_embeddings:
-            raise UserError("the adapter acts on an output layer that is tied to the embeddings", "merge another adapter")
+            raise UserError(
+                "the adapter acts on an output layer that is tied to the embeddings", "merge another adapter"
+            )
         for layer in model.modules():
             if isinstance(layer, BaseTunerLayer):
                 base: Any = layer.get_base_layer()
@@ -104,7 +108,9 @@ def _plain(base: Any, weight: Any, dtype: Any) -> nn.Module:
     """A dense layer with the dequantized weight of ``base``."""
     import torch
 
-    plain = torch.nn.Linear(base.in_features, base.out_features, base.bias is not None, device=weight.device, dtype=dtype)
+    plain = torch.nn.Linear(
+        base.in_features, base.out_features, base.bias is not None, device=weight.device, dtype=dtype
+    )
     plain.weight.data.copy_(weight)
     if base.bias is not None:
         plain.bias.data.copy_(base.bias.data)
@@ -132,7 +138,7 @@ def _act(model: PeftModel, adapters: list[str]) -> None:
 
 
 @contextmanager
-def _using(model: PeftModel, adapters: list[str]) -> Iterator[None]:
+def _using(model: PeftModel, adapters: list[str]) -> Generator[None]:
     gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     before = list(model.active_adapters)
     try:

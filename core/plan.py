@@ -63,7 +63,9 @@ def make_plan(config: Config) -> Plan:
     made = {axis: config.registry.make(config.offers[axis], config.options[axis]) for axis in axes}
     if config.tree["metric"]["name"] == "auto":
         config = with_metric(config, made["data"].metric)
-    metric = config.registry.make(config.offers["metric"], config.options["metric"]) if "metric" in config.offers else None
+    metric = (
+        config.registry.make(config.offers["metric"], config.options["metric"]) if "metric" in config.offers else None
+    )
     start = locate(config.model)
     _same_method(start, config)
     return Plan(
@@ -86,5 +88,3 @@ def _same_method(start: Start, config: Config) -> None:
         raise UserError(
             f"model.path={config.model.path} holds an adapter of method {start.method}", f"method={start.method}"
         )
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -48,7 +48,7 @@ class ProgressBar(Callback):
             self.task = self.bar.add_task("", total=self.total, completed=self.step, state="")
             self.bar.start()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
         """Show the step that ended."""
         if trainer.global_step == self.step:
             return
@@ -90,7 +90,7 @@ def clock(seconds: float) -> str:
 
 
 @contextmanager
-def timed(screen: Console, what: str) -> Iterator[None]:
+def timed(screen: Console, what: str) -> Generator[None]:
     """Print what is done and, when it is done, how long it took."""
     start = time.monotonic()
     if screen.is_terminal:
@@ -115,9 +115,9 @@ def show_scores(screen: Console, before: Score | None, after: Score) -> None:
 def _value(score: Score | None) -> str:
     if score is None:
         return "-"
-    share = 0 <= score.low and score.high <= 1 and score.better == "higher"
-    form = (lambda v: f"{100 * v:.1f} %") if share else (lambda v: f"{v:.4f}")
-    return f"[bold]{form(score.value)}[/bold]  ({form(score.low)} to {form(score.high)})"
+    share = score.low >= 0 and score.high <= 1 and score.better == "higher"
+    value, low, high = (f"{100 * v:.1f} %" if share else f"{v:.4f}" for v in (score.value, score.low, score.high))
+    return f"[bold]{value}[/bold]  ({low} to {high})"
 
 
 def _show_samples(screen: Console, before: Sequence[Any], after: Sequence[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Who offers what: plugins found, asked once and kept apart, so that a broken one never stops a run that does without it."""
+"""Who offers what: plugins found, asked once and kept apart, so that a broken one stops no run that does without it."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Registry:
         """The one part of that name.
 
         Raises:
-            UserError: nobody offers it, or two do, or it was written for other contracts, or a module it needs is missing.
+            UserError: nobody offers it, or two do; it was written for other contracts; a module it needs is missing.
         """
         found = [offer for offer in self.offers if offer.axis == axis and offer.part.name == name]
         if not found:
@@ -120,7 +120,9 @@ class Registry:
         suspects = [broken for broken in self.broken if self._may_offer(broken, axis, name)]
         if suspects and not near:
             reasons = "; ".join(f"{broken.distribution} is broken: {broken.reason}" for broken in suspects)
-            return UserError(f"{axis}={name} cannot be offered: {reasons}", f"mend or reinstall {suspects[0].distribution}")
+            return UserError(
+                f"{axis}={name} cannot be offered: {reasons}", f"mend or reinstall {suspects[0].distribution}"
+            )
         guess = f"did you mean {axis}={near[0]}?  " if near else ""
         return UserError(f"{axis}={name} does not exist", f"{guess}{axis}={'|'.join(self.names(axis))}")
 
@@ -153,7 +155,9 @@ class Registry:
         cls = _load(offer, offer.part.target, "target")
         kind = CONTRACTS[offer.axis]
         if not (isinstance(cls, type) and issubclass(cls, kind)):
-            raise UserError(f"{label(offer)}: {offer.part.target} is no subclass of core.api.{kind.__name__}", _tell(offer))
+            raise UserError(
+                f"{label(offer)}: {offer.part.target} is no subclass of core.api.{kind.__name__}", _tell(offer)
+            )
         missing = sorted(getattr(cls, "__abstractmethods__", ()))
         if missing:
             raise UserError(f"{label(offer)}: {cls.__name__} does not define {', '.join(missing)}", _tell(offer))
@@ -216,7 +220,9 @@ def _note_hidden(registry: Registry) -> None:
 
 def _add_folder(registry: Registry, manager: pluggy.PluginManager, name: str) -> None:
     conf = HERE / "plugins" / name / "conf"
-    _register(registry, manager, lambda: importlib.import_module(f"plugins.{name}"), name, "hooktune", _own_version(), conf)
+    _register(
+        registry, manager, lambda: importlib.import_module(f"plugins.{name}"), name, "hooktune", _own_version(), conf
+    )
 
 
 def _installed(registry: Registry, disable: Collection[str]) -> Iterator[EntryPoint]:
@@ -266,13 +272,14 @@ def _register(
     version: str,
     conf: Path | None,
 ) -> None:
-    """The one door: load a plugin, let pluggy look at its hooks, ask it, and note what went wrong instead of raising."""
+    """The one door: load a plugin, let pluggy look at its hooks, ask it,; what goes wrong is noted, not raised."""
     if conf is not None and conf.is_dir():
         registry.conf_dirs.append(ConfDir(conf, name, distribution))
     had_torch = "torch" in sys.modules
     try:
         offers = [
-            Offer(axis, part, name, distribution, version) for axis, part in _quietly(lambda: _ask(manager, load(), name))
+            Offer(axis, part, name, distribution, version)
+            for axis, part in _quietly(lambda: _ask(manager, load(), name))
         ]
     except KeyboardInterrupt:
         raise
@@ -333,7 +340,9 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it calls sys.exit({text})"
     if isinstance(error, pluggy.PluginValidationError):
-        return text.partition(" Argument(s)")[2] and f"a hook takes no argument{text.partition(' Argument(s)')[2]}" or text
+        return (
+            text.partition(" Argument(s)")[2] and f"a hook takes no argument{text.partition(' Argument(s)')[2]}"
+        ) or text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -347,7 +356,7 @@ def _load(offer: Offer, place: str, what: str) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise UserError(f"{label(offer)}: its {what} {place} cannot be imported: {_reason(error)}", _tell(offer)) from error
+        raise UserError(f"{label(offer)}: {what} {place} cannot be imported: {_reason(error)}", _tell(offer)) from error
     try:
         return getattr(module, attribute)
     except AttributeError:

@@ -80,6 +80,7 @@ class Result:
         """The parts that made it, made again from the run's own config when needed."""
         if self._plan is None:
             from core.compose import configure
+            from core.overrides import quoted
             from core.plan import make_plan
 
             typed = (self.folder / "overrides.txt").read_text().splitlines()
@@ -105,7 +106,7 @@ class Result:
         return self._loaded
 
     def generate(self, prompt: str, **options: Any) -> str:
-        """The tuned model's answer to ``prompt``, greedy unless ``options`` say otherwise (``generate``'s of transformers)."""
+        """The tuned model's answer, greedy unless ``options`` (of transformers' ``generate``) say otherwise."""
         from core.generate import answer
 
         return answer(self.model, self.tokenizer, prompt, system=system_message(self.folder), **options)

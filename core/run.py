@@ -60,5 +60,3 @@ def train(config: Config, resume: Path | None = None) -> Result:
         show_scores(screen, before, after)
     screen.print(f"\nsaved {path}", soft_wrap=True)
     return Result(path, model=model, tokenizer=plan.tokenizer, plan=plan)
-
-

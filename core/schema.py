@@ -29,7 +29,9 @@ def check_root(composed: DictConfig) -> None:
     for key in composed:
         if key not in wanted and key != "experiment":
             near = get_close_matches(str(key), sorted(wanted), 1)
-            raise UserError(f"{key}: there is no such axis or key", f"did you mean {near[0]}?" if near else "leave it out")
+            raise UserError(
+                f"{key}: there is no such axis or key", f"did you mean {near[0]}?" if near else "leave it out"
+            )
     for node, keys in ROOT.items():
         if not isinstance(composed[node], DictConfig) or set(composed[node]) != set(keys):
             raise UserError(f"{node} does not hold just {', '.join(keys)}", f"{node}.{keys[0]}=VALUE")
@@ -44,15 +46,19 @@ def check_name(composed: DictConfig, axis: str, choice: str) -> None:
     node = composed[axis]
     name = node.get("name") if isinstance(node, DictConfig) else None
     if name != choice:
-        raise UserError(f"{axis}.name={name}, but {axis}={choice} was chosen", f"{axis}={name or choice}, and leave {axis}.name alone")
+        raise UserError(
+            f"{axis}.name={name}, but {axis}={choice} was chosen",
+            f"{axis}={name or choice}, and leave {axis}.name alone",
+        )
 
 
-def whole(key: str, value: Any) -> int:
-    """A whole number.
+def whole(key: str, tree: DictConfig) -> int:
+    """A whole number at the top level.
 
     Raises:
-        UserError: it is none.
+        UserError: it is none, or missing.
     """
+    value = None if OmegaConf.is_missing(tree, key) else tree[key]
     if isinstance(value, bool) or not isinstance(value, int):
         raise UserError(f"{key}={value} is no whole number", f"{key}=0")
     return value
@@ -86,7 +92,9 @@ def to_options(axis: str, node: DictConfig, cls: type, part: str, experiment_set
         raise _mistyped(axis, error, cls) from error
 
 
-def _check_keys(axis: str, node: DictConfig, known: list[str], part: str, experiment_sets: Callable[[str], str | None]) -> None:
+def _check_keys(
+    axis: str, node: DictConfig, known: list[str], part: str, experiment_sets: Callable[[str], str | None]
+) -> None:
     listed = ", ".join(name for name in known if name != "name")
     for key in map(str, node):
         if key in known:

@@ -61,7 +61,9 @@ def _from_run(run: Path, options: ModelOptions) -> Start:
         return Start(replace(options, path=str(run / "model")))
     if not (run / "adapter" / "adapter_config.json").exists() and not (run / "adapter").is_dir():
         state = json.loads((run / "status.json").read_text()).get("state")
-        raise UserError(f"model.path={options.path}: that run is {state} and saved nothing", f"python -m core resume {run}")
+        raise UserError(
+            f"model.path={options.path}: that run is {state} and saved nothing", f"python -m core resume {run}"
+        )
     lock: dict[str, Any] = json.loads((run / "lock.json").read_text())
     base = replace(options, path=lock["model"]["path"], revision=lock["model"]["revision"])
     method = next(part["name"] for part in lock["parts"] if part["kind"] == "method")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from torch import nn
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -48,7 +47,7 @@ def read(plan: Plan) -> Data:
     Raises:
         UserError: a file, a row or the whole set cannot be used.
     """
-    train, validation = read_rows(plan.source, plan.options, plan.config.seed)
+    train, validation = read_rows(plan.source, plan.objective, plan.options, plan.config.seed)
     if plan.options.batch_size < plan.objective.smallest_batch:
         raise UserError(
             f"data.batch_size={plan.options.batch_size} is too small: {plan.config.offers['objective'].part.name} "
@@ -136,7 +135,9 @@ def loaders(
     number = weights.trainable(model)
     context.layout = choose(model, plan.method, data.train.examples, context.pad)
     share = number / sum(p.numel() for p in model.parameters() if p.requires_grad or p.is_floating_point())
-    screen.print(f"  trains {number:,} parameters ({share:.2%}), {context.total_steps:,} steps, layout {context.layout}")
+    screen.print(
+        f"  trains {number:,} parameters ({share:.2%}), {context.total_steps:,} steps, layout {context.layout}"
+    )
     size, pad = plan.options.batch_size, context.pad
     train = batches(data.train.examples, size, context.layout, pad, plan.config.seed)
     held_out = data.validation.examples

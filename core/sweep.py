@@ -20,7 +20,7 @@ from core import capabilities
 from core.compose import Config, composed, from_composed, normalise, plain
 from core.errors import UserError
 from core.hydra_app import run_hydra
-from core.overrides import disabled, group_choice, parse
+from core.overrides import disabled, group_choice, parse, quoted
 from core.registry import AXES, Registry, discover
 
 
@@ -59,7 +59,7 @@ def sweep(typed: Sequence[str]) -> int:
         return _one(tree, folder, registry, done)
 
     try:
-        run_hydra(["-m", *kept, f'run.dir="{folder}"'], registry, task)
+        run_hydra(["-m", *kept, f"run.dir={quoted(folder)}"], registry, task)
     finally:
         if done:
             _report(folder, done)
@@ -122,7 +122,7 @@ def _config(tree: DictConfig, typed: Sequence[str], folder: Path, registry: Regi
     own = OmegaConf.create(plain(tree))
     own.run.dir = str(folder)
     choices = {a: n for a, n in HydraConfig.get().runtime.choices.items() if not a.startswith("hydra/")}
-    return from_composed(own, choices, [*typed, f'run.dir="{folder}"'], registry)
+    return from_composed(own, choices, [*typed, f"run.dir={quoted(folder)}"], registry)
 
 
 def _train(config: Config, job: Job) -> None:

@@ -61,15 +61,17 @@ class TrainerOptions:
             _number(name, getattr(self, name))
         if self.gradient_clip_val is not None:
             within("trainer.gradient_clip_val", self.gradient_clip_val, 0)
-        if self.epochs == -1 and self.max_steps == -1 and self.max_time is None:
+        if self.max_steps == 0 or self.max_epochs == 0:
+            raise UserError("trainer.max_steps or max_epochs is 0: nothing would be trained", "trainer.max_steps=1000")
+        if self.epochs == -1 and self.max_steps == -1:
             raise UserError("trainer.max_epochs=-1 never ends", "trainer.max_steps=1000")
 
     @property
     def epochs(self) -> int:
-        """Epochs: as given, else 1, or without limit (-1) when steps or a time are given."""
+        """Epochs: as given, else 1, or without limit (-1) when steps are given."""
         if self.max_epochs is not None:
             return self.max_epochs
-        return 1 if self.max_steps == -1 and self.max_time is None else -1
+        return 1 if self.max_steps == -1 else -1
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments for Lightning's Trainer."""

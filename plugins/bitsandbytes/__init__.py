@@ -9,8 +9,18 @@ from core.api import Part, hookimpl
 def hooktune_quantizers() -> Iterator[Part]:
     """Offer ``int8`` and ``int4``."""
     for name, target, summary, source in (
-        ("int8", "Int8", "LLM.int8: rows of weights in 8 bits, outlying inputs in 16", "https://arxiv.org/abs/2208.07339"),
-        ("int4", "Int4", "NF4: blocks of 64 weights in 4 bits, scales quantized too", "https://arxiv.org/abs/2305.14314"),
+        (
+            "int8",
+            "Int8",
+            "LLM.int8: rows of weights in 8 bits, outlying inputs in 16",
+            "https://arxiv.org/abs/2208.07339",
+        ),
+        (
+            "int4",
+            "Int4",
+            "NF4: blocks of 64 weights in 4 bits, scales quantized too",
+            "https://arxiv.org/abs/2305.14314",
+        ),
     ):
         yield Part(
             name=name,

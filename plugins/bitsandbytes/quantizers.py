@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import bitsandbytes as bnb
@@ -23,9 +24,7 @@ class Int8(Quantizer):
 
     def load_options(self, training: bool) -> dict[str, Any]:
         """What makes transformers quantize while loading."""
-        return {
-            "quantization_config": BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=self.options.threshold)
-        }
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=self.options.threshold)}
 
     def quantized(self, layer: nn.Module) -> bool:
         """Whether ``layer`` holds int8."""
@@ -35,8 +34,9 @@ class Int8(Quantizer):
         """Dense weight ``(outputs, inputs)``."""
         if not isinstance(layer, bnb.nn.Linear8bitLt):
             return super().dequantize(layer)
-        scales: Any = layer.weight.SCB if layer.weight.SCB is not None else layer.state.SCB
-        return int8_vectorwise_dequant(layer.weight.data, scales)
+        weight: Any = layer.weight
+        scales: Any = weight.SCB if weight.SCB is not None else layer.state.SCB
+        return int8_vectorwise_dequant(weight.data, scales)
 
 
 class Int4(Quantizer):
@@ -68,12 +68,13 @@ class Int4(Quantizer):
         a layer in place, and training afterwards gets no gradient through it, with no more than a warning.
         """
         dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
-        for layer in model.modules():
+        layers: Iterable[Any] = model.modules()
+        for layer in layers:
             if isinstance(layer, bnb.nn.Linear4bit):
                 layer.compute_dtype = dtype
                 layer.compute_type_is_set = True
             if hasattr(layer, "support_avx512bf16_for_cpu"):
-                layer.support_avx512bf16_for_cpu = False
+                setattr(layer, "support_avx512bf16_for_cpu", False)  # noqa: B010  # nn.Module types its attributes as tensors
         return model
 
     def dequantize(self, layer: nn.Module) -> Tensor:

@@ -15,7 +15,7 @@ class LoRA(PeftMethod):
         self.options = options
 
     def config(self, context: Context) -> PeftConfig:
-        """peft's config.
+        """The library's config.
 
         Raises:
             UserError: no linear layer has a name that ``targets`` asks for.
@@ -24,7 +24,9 @@ class LoRA(PeftMethod):
         known = sorted({name.rpartition(".")[2] for name in context.facts.linears})
         for target in o.targets:
             if target != "all-linear" and target not in known:
-                raise UserError(f"method.targets: no linear layer is called {target}", f"method.targets=[{','.join(known)}]")
+                raise UserError(
+                    f"method.targets: no linear layer is called {target}", f"method.targets=[{','.join(known)}]"
+                )
         return LoraConfig(
             r=o.rank,
             lora_alpha=o.alpha,  # pyright: ignore[reportArgumentType]  # a float is fine: it is only divided

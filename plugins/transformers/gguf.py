@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -77,10 +78,12 @@ def _convert(file: Path, folder: Path, dtype: torch.dtype) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
+        model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     except (ValueError, KeyError, OSError) as error:
-        raise UserError(f"{file}: transformers cannot read it: {error}", "convert it to a safetensors folder") from error
+        raise UserError(
+            f"{file}: transformers cannot read it: {error}", "convert it to a safetensors folder"
+        ) from error
     # what it was read from is no quantization of ours: left in, the folder could not be saved or quantized
     for name in ("quantization_config", "quantization_method"):
         if hasattr(model.config, name):

@@ -35,7 +35,9 @@ class Transformers(Loader):
             with torch.device("meta"):
                 model: Any = auto.from_config(config, trust_remote_code=source.trust_remote_code)
         except ValueError as error:
-            raise UserError(f"{source.path}: {_first_line(error)}", "give model.path a causal language model") from error
+            raise UserError(
+                f"{source.path}: {_first_line(error)}", "give model.path a causal language model"
+            ) from error
         return facts(model, Path(self._folder(source)))
 
     def tokenizer(self, source: ModelOptions) -> PreTrainedTokenizerBase:

@@ -110,7 +110,9 @@ def test_every_layout_that_is_chosen_equals_row_by_row_in_loss_and_gradient(name
     pairs = zip(model.named_parameters(), plain.parameters(), strict=True)
     for (key, ours), theirs in pairs:
         scale = theirs.grad.abs().max()
-        torch.testing.assert_close(ours.grad / scale, theirs.grad / scale, atol=1e-5, rtol=1e-4, msg=lambda m, k=key: k + m)
+        torch.testing.assert_close(
+            ours.grad / scale, theirs.grad / scale, atol=1e-5, rtol=1e-4, msg=lambda m, k=key: k + m
+        )
 
 
 @pytest.mark.parametrize(("name", "wanted"), [("llama", "apart"), ("mistral", "apart"), ("gemma2", "apart")])
@@ -181,7 +183,9 @@ def test_logits_of_an_unknown_kind_are_taken_from_the_model(caplog):
     model = Shifted(LlamaConfig(**SMALL)).eval()
     rows = examples([12, 5, 7])
     expected = torch.cat([plainly(model, row) for row in rows])
-    torch.testing.assert_close(token_logprobs(model, lay_out(rows, "padded")).logprobs_N, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        token_logprobs(model, lay_out(rows, "padded")).logprobs_N, expected, atol=1e-5, rtol=1e-5
+    )
     assert "in a way of its own" in caplog.text
 
 

@@ -1,0 +1,78 @@
+"""Exact match of greedy answers.
+
+Shapes: B rows of a batch, T tokens of the longest prompt.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from core.api import Context, Metric, Row, Score, prompt_and_answer
+from plugins.exact.options import ExactOptions
+
+SAMPLES = 4
+
+
+class Exact(Metric):
+    """The answer that ``generate`` gives without sampling, and the wanted text, without white space around them."""
+
+    def __init__(self, options: ExactOptions) -> None:
+        self.options = options
+
+    def measure(self, model: nn.Module, rows: Sequence[Row], context: Context) -> Score:
+        """Generate an answer to each row, in batches of prompts of like length."""
+        asked = [prompt_and_answer(row, context.tokenizer) for row in rows]
+        order = sorted(range(len(asked)), key=lambda i: len(asked[i][0]))
+        given = [""] * len(rows)
+        size = self.options.batch_size
+        for start in range(0, len(order), size):
+            some = order[start : start + size]
+            for i, text in zip(some, _answers(model, [asked[i] for i in some], context.tokenizer), strict=True):
+                given[i] = text
+        wanted = [answer.strip() for _, answer in asked]
+        hits = sum(a.strip() == b for a, b in zip(given, wanted, strict=True))
+        low, high = wilson(hits, len(rows))
+        samples = [
+            {"prompt": _asked(row), "wanted": wanted[i], "given": given[i].strip()}
+            for i, row in enumerate(rows[:SAMPLES])
+        ]
+        return Score("exact", hits / len(rows), len(rows), low, high, "higher", samples)
+
+
+def _answers(model: Any, asked: Sequence[tuple[list[int], str]], tokenizer: Any) -> Iterator[str]:
+    """One token more than the longest wanted answer: one that goes on is not equal."""
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    device = next(model.parameters()).device
+    longest = max(len(ids) for ids, _ in asked)
+    ids_BT = torch.tensor([[pad] * (longest - len(ids)) + ids for ids, _ in asked], device=device)
+    mask_BT = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids, _ in asked], device=device)
+    new = max(len(tokenizer(answer, add_special_tokens=False)["input_ids"]) for _, answer in asked) + 1
+    greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
+    output = model.generate(input_ids=ids_BT, attention_mask=mask_BT, max_new_tokens=new, pad_token_id=pad, **greedy)
+    for answer in output[:, longest:]:
+        yield tokenizer.decode(answer, skip_special_tokens=True)
+
+
+def _asked(row: Row) -> str:
+    """What the user said last, shortened."""
+    messages = row.get("messages") or [{"role": "user", "content": row.get("prompt", "")}]
+    text = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
+    return text if len(text) <= 100 else f"{text[:60]} ... {text[-35:]}"
+
+
+def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953).
+
+    Example:
+        >>> [round(end, 3) for end in wilson(84, 100)]
+        [0.756, 0.899]
+    """
+    share = hits / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)

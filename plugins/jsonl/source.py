@@ -1,0 +1,156 @@
+"""json, jsonl, csv and parquet files, each row with the line it stands on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from core.api import DataSource, Row, RowError, UserError
+from plugins.jsonl.options import FilesOptions
+
+Read = Iterator[tuple[int, Row | RowError]]
+"""(line, from 1; row), one after the other."""
+
+
+class Files(DataSource):
+    """One file to train on and, if given, one to validate on; how it is read depends on its suffix."""
+
+    def __init__(self, options: FilesOptions) -> None:
+        self.options = options
+        self.lines: dict[str, list[int]] = {}
+
+    def rows(self, split: Literal["train", "validation"]) -> Sequence[Row | RowError] | None:
+        """All rows of the file; None when no validation file is given.
+
+        Raises:
+            UserError: there is no such file, or it is empty or of an unknown kind.
+        """
+        name = self.options.train if split == "train" else self.options.validation
+        if name is None:
+            return None
+        file = _checked(Path(name).expanduser(), split)
+        found = list(_reader(file, split)(file))
+        if not found:
+            raise UserError(f"data.{split}={name} holds no row", f"data.{split}=FILE with rows in it")
+        self.lines[split] = [line for line, _ in found]
+        return [row for _, row in found]
+
+    def origin(self, split: str, index: int) -> str:
+        """File and line."""
+        name = self.options.train if split == "train" else self.options.validation
+        return f"{name}:{self.lines[split][index]}"
+
+
+def _checked(file: Path, split: str) -> Path:
+    if file.is_dir():
+        inside = sorted(f.name for f in file.iterdir() if f.suffix in READERS)
+        raise UserError(
+            f"data.{split}={file} is a folder", f"data.{split}={file / (inside[0] if inside else 'FILE.jsonl')}"
+        )
+    if not file.exists():
+        beside = [f.name for f in file.parent.iterdir()] if file.parent.is_dir() else []
+        near = get_close_matches(file.name, beside, 1)
+        hint = (
+            f"did you mean {file.parent / near[0]}?" if near else f"data.{split}=FILE.jsonl (or .json, .csv, .parquet)"
+        )
+        raise UserError(f"data.{split}={file} does not exist", hint)
+    if file.stat().st_size == 0:
+        raise UserError(f"data.{split}={file} is empty", f"data.{split}=FILE with rows in it")
+    return file
+
+
+def _reader(file: Path, split: str) -> Callable[[Path], Read]:
+    reader = READERS.get(file.suffix.lower())
+    if reader is None:
+        raise UserError(
+            f"data.{split}={file}: {file.suffix or 'no'} suffix is not known", f"one of {', '.join(READERS)}"
+        )
+    return reader
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")  # a byte-order mark is read as if absent
+    except UnicodeDecodeError as error:
+        line = file.read_bytes()[: error.start].count(b"\n") + 1
+        raise UserError(
+            f"{file}:{line}: is not UTF-8", f"iconv -f LATIN1 -t UTF-8 {file} > utf8{file.suffix}"
+        ) from error
+
+
+def _jsonl(file: Path) -> Read:
+    for line, text in enumerate(_text(file).split("\n"), 1):
+        if text.strip():
+            yield line, _object(text)
+
+
+def _object(text: str) -> Row | RowError:
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        return RowError("", f"not JSON: {error}")
+    return row if isinstance(row, dict) else RowError("", "is not an object")
+
+
+def _json(file: Path) -> Read:
+    """An array of objects, or one object a line under the wrong suffix."""
+    text = _text(file)
+    if not text.lstrip().startswith("["):
+        yield from _jsonl(file)
+        return
+    decoder, at = json.JSONDecoder(), text.index("[") + 1
+    while True:
+        while at < len(text) and text[at] in " \t\r\n,":
+            at += 1
+        line = text.count("\n", 0, at) + 1
+        if at >= len(text) or text[at] == "]":
+            if at >= len(text):
+                yield line, RowError("", "not JSON: the array does not end")
+            return
+        try:
+            row, end = decoder.raw_decode(text, at)
+        except ValueError as error:
+            yield line, RowError("", f"not JSON: {error}")
+            return
+        yield line, row if isinstance(row, dict) else RowError("", "is not an object")
+        at = end
+
+
+def _csv(file: Path) -> Read:
+    csv.field_size_limit(2**31 - 1)
+    reader = csv.reader(_text(file).splitlines(keepends=True))
+    header = next(reader, [])
+    line = reader.line_num + 1
+    for cells in reader:
+        if cells:
+            yield line, _cells(header, cells)
+        line = reader.line_num + 1
+
+
+def _cells(header: Sequence[str], cells: Sequence[str]) -> Row | RowError:
+    if len(cells) != len(header):
+        return RowError("", f"has {len(cells)} columns, the header has {len(header)}")
+    return dict(zip(header, cells, strict=True))
+
+
+def _parquet(file: Path) -> Read:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{file} is no parquet file: {str(error).splitlines()[0]}", "write it again") from error
+    yield from enumerate(table.to_pylist(), 1)
+
+
+READERS: Mapping[str, Callable[[Path], Any]] = {
+    ".jsonl": _jsonl,
+    ".json": _json,
+    ".csv": _csv,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,38 @@
+"""Cross-entropy of the answers' tokens.
+
+Shapes: N supervised tokens of a batch.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from core.api import Batch, Example, Loss, Objective, Row, chat_tokens, completion_tokens, token_logprobs
+from plugins.sft.options import SFTOptions
+
+
+class SFT(Objective):
+    """``-sum_N w log p(token | all before)``, over the supervised tokens of the step."""
+
+    columns: ClassVar[frozenset[str]] = frozenset({"messages|completion"})
+
+    def __init__(self, options: SFTOptions) -> None:
+        self.options = options
+
+    def encode(self, row: Row, tokenizer: PreTrainedTokenizerBase) -> Example:
+        """One sequence, of which the assistant's text and its end token are supervised.
+
+        Raises:
+            RowError: the row holds no answer.
+        """
+        if row.get("messages") is not None:
+            return {"completion": chat_tokens(tokenizer, row["messages"], tools=row.get("tools"))}
+        return {"completion": completion_tokens(tokenizer, row.get("prompt") or "", row["completion"])}
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        """The sum of the negative log-probabilities and the sum of their weights."""
+        result = token_logprobs(model, batch)
+        return Loss(-(result.logprobs_N * result.loss_weights_N).sum(), result.loss_weights_N.sum())

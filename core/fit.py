@@ -139,7 +139,7 @@ class StepLog(Callback):
     """One line of ``metrics.jsonl`` for each optimizer step and each validation pass."""
 
     def __init__(self, log: Callable[[Mapping[str, Any]], None]) -> None:
-        self.log = log
+        self.write = log  # not self.log: Lightning puts its own function there
         self.since = 0.0
         self.step = 0
 
@@ -157,13 +157,13 @@ class StepLog(Callback):
         last["lr"] = _lr_used(trainer)
         last["seconds"] = now - self.since
         self.since, self.step = now, trainer.global_step
-        self.log({"split": "train", "step": self.step, **_rounded(last)})
+        self.write({"split": "train", "step": self.step, **_rounded(last)})
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the pass and start anew."""
         lesson = cast(Lesson, pl_module)
         if lesson.validation.tokens:
-            self.log(
+            self.write(
                 {"split": "validation", "step": trainer.global_step, **_rounded(lesson.validation.reduced(lesson))}
             )
         lesson.validation = type(lesson.validation)()

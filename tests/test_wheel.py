@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+
+import core
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,4 +46,4 @@ def test_help_and_config_from_an_empty_folder(installed: Environment, tmp_path: 
 def test_console_script(installed: Environment, tmp_path: Path):
     done = installed("hooktune", "--version", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert metadata.version("hooktune") in done.stdout
+    assert core.__version__ in done.stdout

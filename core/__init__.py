@@ -11,6 +11,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from core.quiet import hush
+
 __version__ = "0.1.0"
 __all__ = ["__version__", "configure", "load_run", "train"]
 
@@ -24,6 +26,7 @@ _LAZY = {"configure": "core.compose", "train": "core.run", "load_run": "core.res
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
+        hush()
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'core' has no attribute {name!r}")
 

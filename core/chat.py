@@ -198,7 +198,8 @@ def _ended(tokenizer: Any, ids: list[int], supervised: list[float], spans: Seque
     Raises:
         UserError: the template puts no end token behind the assistant's text.
     """
-    special = set(tokenizer.all_special_ids)
+    added: Mapping[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
+    special = {*tokenizer.all_special_ids, *(id for id, token in added.items() if token.special)}
     for start, end in spans:
         last = max((at for at in range(start, end) if ids[at] in special), default=None)
         if last is None:

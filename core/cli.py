@@ -82,9 +82,9 @@ def _train(argv: list[str]) -> int:
         return pass_through(argv)
     config = configure(overrides)
     _warn(config.registry.warnings(config.choices))
-    from core.run import train
+    import core
 
-    train(config)
+    core.train(config)
     return 0
 
 

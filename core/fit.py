@@ -33,13 +33,15 @@ def batches(
 ) -> StatefulDataLoader[LaidOut]:
     """Micro-batches of ``size`` examples, in an order that depends on ``seed`` alone; None keeps the order."""
     generator = torch.Generator().manual_seed(seed) if seed is not None else None
-    return StatefulDataLoader(
-        cast(Any, examples),
-        batch_size=size,
-        shuffle=seed is not None,
-        generator=generator,
-        collate_fn=partial(lay_out, layout=layout, pad=pad),
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*set_vital.*")  # torchdata's own business
+        return StatefulDataLoader(
+            cast(Any, examples),
+            batch_size=size,
+            shuffle=seed is not None,
+            generator=generator,
+            collate_fn=partial(lay_out, layout=layout, pad=pad),
+        )
 
 
 def steps(examples: int, batch_size: int, options: TrainerOptions) -> int:

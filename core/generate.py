@@ -35,8 +35,9 @@ def generate(run: str | Path, prompt: str, options: Mapping[str, Any] | None = N
     Raises:
         UserError: ``run`` is no run, or the prompt is empty.
     """
+    from core import load_run
     from core.progress import console
-    from core.result import load_run, system_message
+    from core.result import system_message
 
     if not prompt.strip():
         raise UserError("the prompt is empty", 'python -m core generate RUN "PROMPT"')

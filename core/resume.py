@@ -28,7 +28,6 @@ def resume(run: Path) -> Result:
         raise UserError(f"{run} is done", f"python -m core model.path={run} trains on from what it saved")
     if not (run / "checkpoints" / "last.ckpt").exists():
         raise UserError(f"{run} holds no checkpoint", f"start it anew: python -m core {' '.join(typed)}")
-    from core.compose import configure
-    from core.run import train
+    import core
 
-    return train(configure(typed), resume=run)
+    return core.train(core.configure(typed), resume=run)

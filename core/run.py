@@ -30,7 +30,6 @@ def train(config: Config, resume: Path | None = None) -> Result:
         Interrupted: a signal came; the folder holds a checkpoint.
     """
     screen = console()
-    seed_everything(config.seed, verbose=False)
     with timed(screen, "plan"):
         plan = make_plan(config)
     with timed(screen, "data"):
@@ -43,6 +42,7 @@ def train(config: Config, resume: Path | None = None) -> Result:
         with timed(screen, "before"):
             before = measure_before(plan, model, data.validation.rows, context)
         stages.reference(plan, model, data, context)
+        seed_everything(config.seed, verbose=False)
         model = plan.method.apply(model, context)
         hold_masters(model)
         lesson = Lesson(model, plan.method, plan.objective, plan.optim, config.options["optim"], context)

@@ -23,6 +23,7 @@ from core.layout import choose
 from core.lockfile import lock
 from core.memory import PeakMemory
 from core.plan import Plan
+from core.registry import AXES
 from core.runfolder import RunFolder
 
 
@@ -74,7 +75,7 @@ def open_folder(plan: Plan, resume: Path | None) -> RunFolder:
 
 def describe(screen: Console, plan: Plan, data: Data, folder: RunFolder) -> None:
     """A few lines that say what is about to happen."""
-    names = {axis: offer.part.name for axis, offer in plan.config.offers.items()}
+    names = {axis: plan.config.offers[axis].part.name for axis in AXES if axis in plan.config.offers}
     facts, train = plan.facts, data.train
     share = train.supervised / max(1, train.tokens)
     screen.print(f"  model  {facts.architecture}, {facts.parameters:,} parameters, {plan.start.model.dtype}")
@@ -134,10 +135,8 @@ def loaders(
     """Training and validation batches, in the quickest layout that is right for this model."""
     number = weights.trainable(model)
     context.layout = choose(model, plan.method, data.train.examples, context.pad)
-    share = number / sum(p.numel() for p in model.parameters() if p.requires_grad or p.is_floating_point())
-    screen.print(
-        f"  trains {number:,} parameters ({share:.2%}), {context.total_steps:,} steps, layout {context.layout}"
-    )
+    share = f"{number / plan.facts.parameters:.1%}"
+    screen.print(f"  trains {number:,} parameters ({share}), {context.total_steps:,} steps, layout {context.layout}")
     size, pad = plan.options.batch_size, context.pad
     train = batches(data.train.examples, size, context.layout, pad, plan.config.seed)
     held_out = data.validation.examples

@@ -16,6 +16,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+import core
 from core import capabilities
 from core.compose import Config, composed, from_composed, normalise, plain
 from core.errors import UserError
@@ -126,8 +127,6 @@ def _config(tree: DictConfig, typed: Sequence[str], folder: Path, registry: Regi
 
 
 def _train(config: Config, job: Job) -> None:
-    from core.run import train
-
     try:
         capabilities.check(config.offers, capabilities.words(), config.registry)
     except UserError as error:
@@ -135,7 +134,7 @@ def _train(config: Config, job: Job) -> None:
         print(error, file=sys.stderr)
         return
     try:
-        result: Any = train(config)
+        result: Any = core.train(config)
         job.state, job.seconds, job.peak_memory = "done", result.seconds, result.peak_memory
         for split, score in (("before", result.before), ("after", result.after)):
             if score is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from filelock import FileLock
 from gguf import GGUFReader
 from platformdirs import user_cache_path
@@ -20,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core.api import UserError
 
-CONVERSION = 1
+CONVERSION = 2
 """Part of the cache's key: raised when the folder that ``converted`` writes changes."""
 
 
@@ -55,7 +56,7 @@ def converted(file: Path) -> Path:
     with FileLock(f"{folder}.lock"):
         if not (folder / "config.json").exists():
             print(f"converting {file.name} to safetensors, once: {folder}", file=sys.stderr, flush=True)
-            _convert(file, folder, _dtype(reader))
+            _convert(file, folder, reader)
     return folder
 
 
@@ -74,12 +75,23 @@ def _dtype(reader: GGUFReader) -> torch.dtype:
     return torch.float32 if any(tensor.tensor_type.name == "F32" for tensor in matrices) else torch.bfloat16
 
 
-def _convert(file: Path, folder: Path, dtype: torch.dtype) -> None:
+def _repaired(tokenizer: Any, reader: GGUFReader) -> Any:
+    """The tokenizer with the special tokens that the file names; transformers confuses them in some versions."""
+    for role, key in (("bos", "bos"), ("eos", "eos"), ("pad", "padding"), ("unk", "unknown")):
+        field = reader.fields.get(f"tokenizer.ggml.{key}_token_id")
+        if field is not None:
+            setattr(tokenizer, f"{role}_token", tokenizer.convert_ids_to_tokens(int(field.contents())))
+    tokenizer.clean_up_tokenization_spaces = False  # it would strip spaces that BPE put there
+    return tokenizer
+
+
+def _convert(file: Path, folder: Path, reader: GGUFReader) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        transformers.logging.disable_progress_bar()
+        model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=_dtype(reader))
+        tokenizer = _repaired(AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name), reader)
     except (ValueError, KeyError, OSError) as error:
         raise UserError(
             f"{file}: transformers cannot read it: {error}", "convert it to a safetensors folder"

@@ -59,6 +59,7 @@ class Transformers(Loader):
         Raises:
             UserError: the weights are missing or damaged.
         """
+        transformers.logging.disable_progress_bar()
         auto: Any = getattr(transformers, head.auto_class)
         attention = {} if self.options.attention == "auto" else {"attn_implementation": self.options.attention}
         device = {"device_map": {"": 0}} if options and torch.cuda.is_available() else {}

@@ -26,7 +26,7 @@ CONF = HERE / "conf"
 NO_PART = {"metric": ("auto", "none")}
 """Choices that are no part: nothing to measure, or what the data source suggests."""
 
-NAMED = ("method", "quant", "objective", "data", "optim", "loader", "model", "metric")
+NAMED = ("method", "quant", "objective", "data", "optim", "loader", "model")
 """Axes that name a run's folder, in this order."""
 
 

@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch import nn
 
 from core.cache import cache_folder
 from core.context import RunContext
 from core.contracts import Row, Score
 from core.plan import Plan
+from core.progress import timed
 
 
-def measure(plan: Plan, model: nn.Module, rows: Sequence[Row], context: RunContext) -> Score | None:
+def measure(
+    plan: Plan, model: nn.Module, rows: Sequence[Row], context: RunContext, screen: Console, when: str = "after"
+) -> Score | None:
     """What the metric finds on ``rows``, or None when there is no metric or no row.
 
     The model is in eval mode meanwhile, without gradient and without autocast, as it will be when it is used.
@@ -29,21 +33,24 @@ def measure(plan: Plan, model: nn.Module, rows: Sequence[Row], context: RunConte
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), timed(screen, when):
             return plan.metric.measure(model, rows[: plan.config.options["metric"].rows], context)
     finally:
         for module, mode in modes.items():
             module.training = mode
 
 
-def measure_before(plan: Plan, model: nn.Module, rows: Sequence[Row], context: RunContext) -> Score | None:
+def measure_before(
+    plan: Plan, model: nn.Module, rows: Sequence[Row], context: RunContext, screen: Console
+) -> Score | None:
     """The same, from the cache when this base, quantizer, metric and rows were measured before."""
     if plan.metric is None or not rows or plan.start.adapter is not None:
-        return measure(plan, model, rows, context)
+        return measure(plan, model, rows, context, screen, "before")
     file = cache_folder() / "before" / f"{_key(plan, rows)}.json"
     if file.exists():
+        screen.print("before  [dim]measured by an earlier run[/dim]")
         return Score(**json.loads(file.read_text()))
-    score = measure(plan, model, rows, context)
+    score = measure(plan, model, rows, context, screen, "before")
     if score is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}")

@@ -39,8 +39,7 @@ def train(config: Config, resume: Path | None = None) -> Result:
         with timed(screen, "model"):
             model = load(plan, data.head, training=True)
         context = stages.context(plan, data, model)
-        with timed(screen, "before"):
-            before = measure_before(plan, model, data.validation.rows, context)
+        before = measure_before(plan, model, data.validation.rows, context, screen)
         stages.reference(plan, model, data, context)
         seed_everything(config.seed, verbose=False)
         model = plan.method.apply(model, context)
@@ -52,8 +51,7 @@ def train(config: Config, resume: Path | None = None) -> Result:
         arguments = config.trainer.arguments()
         fit(lesson, *loaders, arguments, plan.dtype, folder.path / "checkpoints", folder.log, bar, checkpoint)
         settle(model, plan.method, plan.start.model.dtype)
-        with timed(screen, "after"):
-            after = measure(plan, model, data.validation.rows, context)
+        after = measure(plan, model, data.validation.rows, context, screen)
         stages.save(plan, model, folder)
         path = stages.finish(plan, data, folder, memory, before, after)
     if after is not None:

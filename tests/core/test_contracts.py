@@ -53,9 +53,9 @@ def test_a_method_shaped_like_an_optimizer(tiny):
 def test_callbacks_act_after_the_division_and_the_penalty_is_added_once(tiny):
     result = tiny("method=turns", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=null")
     lines = [line for line in result.metrics if line["split"] == "train"]
-    # five norms of 64 ones, of which four lie in blocks: 0.1 * 5 * 64 * (1 - 2)^2
-    assert lines[0]["penalty"] == pytest.approx(32.0)
-    assert lines[-1]["penalty"] < 32.0
+    # two norms of 64 ones in each of two blocks: 0.1 * 4 * 64 * (1 - 2)^2
+    assert lines[0]["penalty"] == pytest.approx(25.6)
+    assert lines[-1]["penalty"] < 25.6
     # gradients of sums over 8 rows would be some 20 times the mean's; the penalty's own is 0.2
     assert max(seen("methods")["means"]) < 2.0
 

@@ -22,7 +22,7 @@ def test_first_ten_steps_of_sft_equal_trl(tmp_path, monkeypatch, tiny_model, row
     theirs = trl_losses(tiny_model, rows_jsonl, order_of(ours))
     for step, (a, b) in enumerate(zip(mine, theirs, strict=True), 1):
         assert abs(a["loss"] - b) < 1e-4, f"step {step}: {a['loss']} here, {b} in trl"
-    assert mine[-1]["loss"] < 0.8 * mine[0]["loss"]  # there was something to agree on
+    assert mine[-1]["loss"] < 0.9 * mine[0]["loss"]  # there was something to agree on
 
 
 def order_of(result) -> list[int]:

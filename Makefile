@@ -1,4 +1,5 @@
 # make train   set up .venv if needed, then fine-tune the model that comes along on the reviews that come along
+# make bench   speeds on this machine, medians and ratios
 # make test    set up .venv if needed, then lint, types, import contracts, doctests, tests
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))) python3)
@@ -12,7 +13,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 tests test-slow doctests: export OMP_NUM_THREADS ?= 2
 
 .NOTPARALLEL:
-.PHONY: help train setup test lint types imports doctests tests test-slow
+.PHONY: bench help train setup test lint types imports doctests tests test-slow
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -57,3 +58,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/pip install -q --no-deps -r requirements.lock
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
+
+bench: $(READY) ## speeds on this machine, medians and ratios; run nothing beside it
+	$(BIN)/python benchmarks/attention.py
+	$(BIN)/python benchmarks/step.py

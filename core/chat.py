@@ -9,11 +9,11 @@ from weakref import WeakKeyDictionary
 
 from core.contracts import Row, Tokens
 from core.errors import RowError, UserError
+from core.messages import check_messages
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ROLES = ("system", "user", "assistant", "tool")
 Message = Mapping[str, Any]
 
 
@@ -50,9 +50,12 @@ def completion_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, completio
     """A prompt and its completion: as a conversation where there is a template, else joined as they are and ended.
 
     Raises:
-        RowError: the completion is empty.
+        RowError: the completion is empty, or one of the two is not text.
         UserError: the tokenizer has no end token.
     """
+    for name, text in (("prompt", prompt), ("completion", completion)):
+        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # it comes from a file
+            raise RowError(name, "is not text")
     if not completion.strip():
         raise RowError("completion", "is empty")
     if getattr(tokenizer, "chat_template", None):
@@ -62,9 +65,7 @@ def completion_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, completio
         raise UserError(
             "the tokenizer has no end token, so no completion would ever end", "set eos_token in tokenizer_config.json"
         )
-    before: list[int] = tokenizer(prompt)["input_ids"]  # pyright: ignore[reportAssignmentType]
-    if before and before[-1] == end and len(before) > 1:
-        before = before[:-1]  # some tokenizers end whatever they are given
+    before = _opening(tokenizer, prompt)
     answer: list[int] = tokenizer(completion, add_special_tokens=False)["input_ids"]  # pyright: ignore[reportAssignmentType]
     return Tokens([*before, *answer, end], [0.0] * len(before) + [1.0] * (len(answer) + 1))
 
@@ -73,44 +74,36 @@ def prompt_and_answer(row: Row, tokenizer: PreTrainedTokenizerBase) -> tuple[lis
     """Token ids of all that comes before the last answer, generation prompt included, and the wanted text.
 
     Raises:
-        RowError: the row holds no answer.
+        RowError: the row holds no answer, or one that is not text.
     """
-    if "messages" not in row and not getattr(tokenizer, "chat_template", None):
-        ids: list[int] = tokenizer(row["prompt"])["input_ids"]  # pyright: ignore[reportAssignmentType]
-        return ids, row["completion"]
-    messages = row["messages"] if "messages" in row else _as_messages(row.get("prompt", ""), row["completion"])
+    messages = row.get("messages")
+    if not messages:
+        prompt, completion = row.get("prompt") or "", _answer("completion", row.get("completion"))
+        if not getattr(tokenizer, "chat_template", None):
+            return _opening(tokenizer, prompt), completion
+        messages = _as_messages(prompt, completion)
     last = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=None)
     if last is None:
         raise RowError("messages", "has no assistant message")
+    wanted = _answer(f"messages[{last}].content", messages[last].get("content"))
     text = _render(tokenizer, messages[:last], row.get("tools"), add_generation_prompt=True)
-    return _encode(tokenizer, text)[0], messages[last]["content"]
+    return _encode(tokenizer, text)[0], wanted
 
 
-def check_messages(messages: Any) -> None:
-    """Every message has a known role and text, and one is the assistant's.
-
-    Raises:
-        RowError: not so.
-    """
-    if isinstance(messages, str) or not isinstance(messages, Sequence) or not messages:
-        raise RowError("messages", "is not a list of messages")
-    for i, message in enumerate(messages):
-        at = f"messages[{i}]"
-        if not isinstance(message, Mapping):
-            raise RowError(at, "is not a message with role and content")
-        if message.get("role") not in ROLES:
-            raise RowError(f"{at}.role", f"{message.get('role')!r} is not one of {', '.join(ROLES)}")
-        content, calls = message.get("content"), message.get("tool_calls")
-        if not isinstance(content, str) and not (content is None and calls):
-            raise RowError(f"{at}.content", "is missing" if content is None else "is not text")
-        if message["role"] == "assistant" and not calls and not (content or "").strip():
-            raise RowError(f"{at}.content", "is empty")
-    if not any(message["role"] == "assistant" for message in messages):
-        raise RowError("messages", "has no assistant message")
-
-
-def _as_messages(prompt: Any, completion: str) -> list[Message]:
+def _as_messages(prompt: str, completion: str) -> list[Message]:
     return [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
+
+
+def _opening(tokenizer: Any, prompt: str) -> list[int]:
+    ids: list[int] = tokenizer(prompt)["input_ids"]
+    # some tokenizers end whatever they are given
+    return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
+
+
+def _answer(field: str, text: Any) -> str:
+    if not isinstance(text, str):
+        raise RowError(field, "is missing" if text is None else "is not text")
+    return text
 
 
 # ---------------------------------------------------------------------------------------------------------- templates
@@ -121,13 +114,18 @@ def _template(tokenizer: Any) -> str | None:
     """A template that marks the assistant's tokens: the model's own, or trl's training form of it; else None.
 
     Raises:
-        UserError: the model has no template.
+        UserError: the model has no template, or its tokenizer cannot say which characters a token came from.
     """
     own = getattr(tokenizer, "chat_template", None)
     if not own:
         raise UserError(
             "the model has no chat template, and the data are chats",
             "model.path=THE_INSTRUCT_MODEL, or data with prompt and completion, which are joined as they are",
+        )
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"{type(tokenizer).__name__} is no fast tokenizer: it cannot tell where an answer starts",
+            "model.path=A_MODEL with a tokenizer.json",
         )
     known = _templates.get(tokenizer)
     if known is None or known[0] != str(own):
@@ -148,12 +146,17 @@ def _marked(tokenizer: Any, own: Any) -> str | None:
 
 def _by_markers(tokenizer: Any, template: str, messages: Any, tools: Any, weights: Sequence[float]) -> Tokens:
     """Let the template's own markers say which tokens are the assistant's."""
-    found = tokenizer.apply_chat_template(
-        list(messages), tools=tools, chat_template=template, return_assistant_tokens_mask=True, return_dict=True
-    )
+    from jinja2 import TemplateError
+
+    plain = _encode(tokenizer, _render(tokenizer, messages, tools))[0]
+    try:
+        found = tokenizer.apply_chat_template(
+            list(messages), tools=tools, chat_template=template, return_assistant_tokens_mask=True, return_dict=True
+        )
+    except TemplateError:  # trl's form of a template knows less than the model's own
+        return _by_prefixes(tokenizer, messages, tools, weights)
     ids: list[int] = found["input_ids"]
     mask: list[int] = found["assistant_masks"]
-    plain = _encode(tokenizer, _render(tokenizer, messages, tools))[0]
     if ids != plain or not any(mask):
         return _by_prefixes(tokenizer, messages, tools, weights)  # the training form renders otherwise than the model's
     spans = _runs(mask)
@@ -180,7 +183,9 @@ def _by_prefixes(tokenizer: Any, messages: Any, tools: Any, weights: Sequence[fl
             raise RowError(
                 f"messages[{i}]", "cannot be told apart by the model's chat template: it rewrites earlier turns"
             )
-        spans.append((len(before), len(after.rstrip()), weight))
+        # what others say is found by its text, for only the assistant's header can be asked for
+        start = len(before) if opening else after.rfind((messages[i].get("content") or "").strip(), len(before))
+        spans.append((max(start, len(before)), len(after.rstrip()), weight))
     ids, offsets = _encode(tokenizer, text)
     supervised = [0.0] * len(ids)
     found: list[tuple[int, int]] = []

@@ -69,7 +69,7 @@ def _verb(argv: list[str]) -> tuple[str, list[str]]:
 def _train(argv: list[str]) -> int:
     from core.compose import configure
 
-    overrides = [argument for argument in argv if not argument.startswith("-")]
+    overrides = _overrides(argv)
     flags = [argument for argument in argv if argument.startswith("-")]
     _check_flags(flags)
     if "-m" in flags or "--multirun" in flags:
@@ -77,15 +77,34 @@ def _train(argv: list[str]) -> int:
 
         return sweep(overrides)
     if flags:
-        from core.hydra_app import pass_through
-
-        return pass_through(argv)
+        return _show(argv)
     config = configure(overrides)
     _warn(config.registry.warnings(config.choices))
     import core
 
     core.train(config)
     return 0
+
+
+def _show(argv: list[str]) -> int:
+    """Hydra's ``--cfg``, ``--info`` and the like, for a config that is right."""
+    from core.compose import configure
+    from core.hydra_app import run_hydra
+
+    config = configure(_overrides(argv))
+    flags = [argument for argument in argv if argument not in _overrides(argv)]
+    run_hydra([*flags, *config.overrides], config.registry, lambda _: None)
+    return 0
+
+
+def _overrides(argv: Sequence[str]) -> list[str]:
+    """What is left when flags and the words that belong to them are taken away."""
+    found: list[str] = []
+    for before, argument in zip(["", *argv], argv, strict=False):
+        belongs = before in ("-c", "--cfg", "-p", "--package", "-i", "--info") and "=" not in argument
+        if not argument.startswith("-") and not belongs:
+            found.append(argument)
+    return found
 
 
 def _check_flags(flags: Sequence[str]) -> None:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from core import capabilities, schema
+from core.discovery import discover
 from core.errors import UserError
+from core.hydra_app import CONF, compose_tree, plain
 from core.options import ModelOptions
 from core.overrides import VALUES, check_group, check_key, disabled, group_choice, parse
-from core.registry import AXES, HERE, Offer, Registry, discover
+from core.registry import AXES, Offer, Registry
 from core.trainer_options import TrainerOptions
 
-CONF = HERE / "conf"
 NO_PART = {"metric": ("auto", "none")}
 """Choices that are no part: nothing to measure, or what the data source suggests."""
 
@@ -93,7 +87,7 @@ def composed(overrides: Sequence[str], registry: Registry | None = None) -> Conf
     parsed = parse(overrides)
     registry = registry or discover(disabled(parsed))
     typed = normalise(overrides, registry, multirun=False)
-    tree, choices = _compose(typed, registry)
+    tree, choices = compose_tree(typed, registry)
     return from_composed(tree, choices, typed, registry)
 
 
@@ -154,7 +148,7 @@ def normalise(overrides: Sequence[str], registry: Registry, multirun: bool) -> l
         # every combination has its own keys: each job is checked when it is composed
         known, free = _keys_of_any(chosen, registry)
     else:
-        first, _ = _compose([_without_plus(o.input_line) for o in groups], registry)
+        first, _ = compose_tree([_without_plus(o.input_line) for o in groups], registry)
         known, free = _keys(first)
     lines: list[str] = []
     for override in parsed:
@@ -181,7 +175,7 @@ def _keys_of_any(chosen: Mapping[str, Sequence[str]], registry: Registry) -> tup
     widest = max((len(names) for names in chosen.values()), default=1)
     for i in range(widest):
         lines = [f"{axis}={names[min(i, len(names) - 1)]}" for axis, names in chosen.items() if names]
-        keys, mappings = _keys(_compose(lines, registry)[0])
+        keys, mappings = _keys(compose_tree(lines, registry)[0])
         known |= keys
         free |= mappings
     return known, free
@@ -250,61 +244,3 @@ class Experiment:
             if file.exists() and OmegaConf.select(OmegaConf.load(file), key) is not None:
                 return str(file)
         return None
-
-
-# -------------------------------------------------------------------------------------------------------------- Hydra
-class PluginFolders(SearchPathPlugin):
-    """Adds the yaml folders of plugins to Hydra's search path, without importing anything of theirs."""
-
-    folders: Sequence[str] = ()
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Called by Hydra whenever it makes a search path."""
-        for folder in type(self).folders:
-            search_path.append(provider="hooktune", path=f"file://{folder}")
-
-
-def use_folders(registry: Registry) -> None:
-    """Let Hydra see the yaml of the plugins that were found."""
-    PluginFolders.folders = [str(folder.path) for folder in registry.conf_dirs]
-    if PluginFolders not in Plugins.instance().discover(SearchPathPlugin):
-        Plugins.instance().register(PluginFolders)
-
-
-def _compose(typed: Sequence[str], registry: Registry) -> tuple[DictConfig, dict[str, str]]:
-    use_folders(registry)
-    full = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
-    try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            tree = compose("config", list(typed), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise translate(error) from error
-    finally:
-        if full is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-    choices = {axis: name for axis, name in tree.hydra.runtime.choices.items() if axis in {*AXES, *VALUES}}
-    OmegaConf.set_struct(tree, False)
-    del tree["hydra"]
-    return tree, choices
-
-
-def translate(error: Exception) -> UserError:
-    """A two-line error for what Hydra or OmegaConf found and we did not."""
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    lines = [line.strip() for line in str(getattr(cause, "msg", None) or cause).splitlines() if line.strip()]
-    key = getattr(cause, "full_key", None)
-    return UserError(f"{key}: {lines[0]}" if key else lines[0], "python -m core --cfg job shows the whole config")
-
-
-def plain(tree: DictConfig) -> dict[str, Any]:
-    """Plain containers, interpolations resolved.
-
-    Raises:
-        UserError: an interpolation points nowhere.
-    """
-    try:
-        found: Any = OmegaConf.to_container(tree, resolve=True)
-    except OmegaConfBaseException as error:
-        raise translate(error) from error
-    return found

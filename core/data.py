@@ -157,7 +157,10 @@ def _prepared(rows: list[Row | RowError], objective: Objective) -> Sequence[Row 
     from datasets import Dataset
 
     good = [dict(row) for row in rows if not isinstance(row, RowError)]
-    ready = iter(objective.prepare_rows(Dataset.from_list(good)).to_list()) if good else iter([])
+    prepared: list[Any] = objective.prepare_rows(Dataset.from_list(good)).to_list() if good else []
+    if len(prepared) != len(good):
+        raise TypeError(f"{type(objective).__qualname__}.prepare_rows must keep the number of rows")
+    ready = iter(prepared)
     return [row if isinstance(row, RowError) else next(ready) for row in rows]
 
 

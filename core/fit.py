@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torchdata.stateful_dataloader import StatefulDataLoader
+from torchdata.stateful_dataloader.sampler import RandomSampler
 
 from core.batch import LaidOut, Layout, lay_out
 from core.contracts import Example
@@ -32,14 +33,15 @@ def batches(
     examples: Sequence[Example], size: int, layout: Layout, pad: int, seed: int | None
 ) -> StatefulDataLoader[LaidOut]:
     """Micro-batches of ``size`` examples, in an order that depends on ``seed`` alone; None keeps the order."""
-    generator = torch.Generator().manual_seed(seed) if seed is not None else None
+    # a generator of its own: the loader draws from the other one, once an epoch, and a resumed run once more
+    order = None if seed is None else RandomSampler(range(len(examples)), generator=torch.Generator().manual_seed(seed))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*set_vital.*")  # torchdata's own business
         return StatefulDataLoader(
             cast(Any, examples),
             batch_size=size,
-            shuffle=seed is not None,
-            generator=generator,
+            sampler=order,
+            generator=torch.Generator().manual_seed(0),
             collate_fn=partial(lay_out, layout=layout, pad=pad),
         )
 
@@ -202,8 +204,8 @@ class RandomState(Callback):
         """Put them back when training starts: what lies between would move them."""
         self.state = state_dict
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put back what a checkpoint brought, once."""
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
+        """Put back what a checkpoint brought, once; an epoch that goes on has no start."""
         state = self.__dict__.pop("state", None)
         if state is None:
             return

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.compose import CONF, NO_PART, default_choices
+from core.compose import NO_PART, default_choices
+from core.discovery import discover
+from core.hydra_app import CONF
 from core.overrides import VALUES
-from core.registry import AXES, Registry, discover
+from core.registry import AXES, Registry
 
 HEAD = """hooktune: fine-tune language models with parts that any installed package can offer
 

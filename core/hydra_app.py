@@ -1,4 +1,4 @@
-"""Hydra's own entry, for what it does best: sweeps, launchers, ``--cfg`` and ``--info``."""
+"""All contact with Hydra: composing, and its own entry for sweeps, launchers, ``--cfg`` and ``--info``."""
 
 from __future__ import annotations
 
@@ -9,32 +9,81 @@ from typing import Any
 from unittest.mock import patch
 
 import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from core.compose import CONF, configure, translate, use_folders
-from core.registry import Registry
+from core.errors import UserError
+from core.overrides import GROUPS
+from core.registry import HERE, Registry
+
+CONF = HERE / "conf"
+"""The main folder of yaml, beside ``core`` whatever lies in the current folder."""
 
 
-def pass_through(argv: Sequence[str]) -> int:
-    """``--cfg job``, ``--info`` and the like, for a config that is right.
+class PluginFolders(SearchPathPlugin):
+    """Adds the yaml folders of plugins to Hydra's search path, without importing anything of theirs."""
+
+    folders: Sequence[str] = ()
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Called by Hydra whenever it makes a search path."""
+        for folder in type(self).folders:
+            search_path.append(provider="hooktune", path=f"file://{folder}")
+
+
+def use_folders(registry: Registry) -> None:
+    """Let Hydra see the yaml of the plugins that were found."""
+    PluginFolders.folders = [str(folder.path) for folder in registry.conf_dirs]
+    if PluginFolders not in Plugins.instance().discover(SearchPathPlugin):
+        Plugins.instance().register(PluginFolders)
+
+
+def compose_tree(typed: Sequence[str], registry: Registry) -> tuple[DictConfig, dict[str, str]]:
+    """What Hydra composes from these overrides, and the name chosen for each axis.
 
     Raises:
-        UserError: it is not.
+        UserError: Hydra refuses it.
     """
-    config = configure(_overrides(argv))
-    flags = [argument for argument in argv if argument not in _overrides(argv)]
-    run_hydra([*flags, *config.overrides], config.registry, lambda _: None)
-    return 0
+    use_folders(registry)
+    full = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            tree = compose("config", list(typed), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise translate(error) from error
+    finally:
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+    choices = {axis: name for axis, name in tree.hydra.runtime.choices.items() if axis in GROUPS}
+    OmegaConf.set_struct(tree, False)
+    del tree["hydra"]
+    return tree, choices
 
 
-def _overrides(argv: Sequence[str]) -> list[str]:
-    """What is left when flags and the words that belong to them are taken away."""
-    found: list[str] = []
-    for before, argument in zip(["", *argv], argv, strict=False):
-        belongs = before in ("-c", "--cfg", "-p", "--package", "-i", "--info") and "=" not in argument
-        if not argument.startswith("-") and not belongs:
-            found.append(argument)
+def translate(error: Exception) -> UserError:
+    """A two-line error for what Hydra or OmegaConf found and we did not."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    lines = [line.strip() for line in str(getattr(cause, "msg", None) or cause).splitlines() if line.strip()]
+    key = getattr(cause, "full_key", None)
+    return UserError(f"{key}: {lines[0]}" if key else lines[0], "python -m core --cfg job shows the whole config")
+
+
+def plain(tree: DictConfig) -> dict[str, Any]:
+    """Plain containers, interpolations resolved.
+
+    Raises:
+        UserError: an interpolation points nowhere.
+    """
+    try:
+        found: Any = OmegaConf.to_container(tree, resolve=True)
+    except OmegaConfBaseException as error:
+        raise translate(error) from error
     return found
 
 

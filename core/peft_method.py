@@ -13,6 +13,7 @@ from core.contracts import Context, Method, Quantizer
 from core.errors import UserError
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Callback
     from peft import PeftConfig, PeftModel
     from torch import nn
 
@@ -80,6 +81,12 @@ class PeftMethod(Method):
     def using(self, model: nn.Module, adapters: Sequence[str]) -> AbstractContextManager[None]:
         """While inside, exactly these adapters act; ``()`` is the base model."""
         return _using(cast("PeftModel", model), list(adapters))
+
+    def callbacks(self, context: Context) -> Sequence[Callback]:
+        """Keep inputs in the base's dtype under autocast, which casts the weights: a subclass adds its own to these."""
+        from core.keep_inputs import KeepInputs
+
+        return [KeepInputs()]
 
     def merge(self, model: nn.Module, quantizer: Quantizer) -> nn.Module:
         """The base with the acting adapter folded in; quantized layers become plain ones first.

@@ -18,11 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 
 import core
 from core import capabilities
-from core.compose import Config, composed, from_composed, normalise, plain
+from core.compose import Config, composed, from_composed, normalise
+from core.discovery import discover
 from core.errors import UserError
-from core.hydra_app import run_hydra
+from core.hydra_app import plain, run_hydra
 from core.overrides import disabled, group_choice, parse, quoted
-from core.registry import AXES, Registry, discover
+from core.registry import AXES, Registry
 
 
 @dataclass

@@ -19,7 +19,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from core.registry import AXES, discover
+from core.discovery import discover
+from core.registry import AXES
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted(path for folder in ("core", "plugins", "conf") for path in (ROOT / folder).rglob("*.py"))

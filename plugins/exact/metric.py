@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from core.api import Context, Metric, Row, Score, prompt_and_answer
+from core.api import Context, Metric, Row, RowError, Score, UserError, prompt_and_answer
 from plugins.exact.options import ExactOptions
 
 SAMPLES = 4
@@ -25,8 +25,15 @@ class Exact(Metric):
         self.options = options
 
     def measure(self, model: nn.Module, rows: Sequence[Row], context: Context) -> Score:
-        """Generate an answer to each row, in batches of prompts of like length."""
-        asked = [prompt_and_answer(row, context.tokenizer) for row in rows]
+        """Generate an answer to each row, in batches of prompts of like length.
+
+        Raises:
+            UserError: a row has no answer to compare with.
+        """
+        try:
+            asked = [prompt_and_answer(row, context.tokenizer) for row in rows]
+        except RowError as error:
+            raise UserError(f"metric=exact needs an answer in each held-out row: {error}", "metric=loss") from error
         order = sorted(range(len(asked)), key=lambda i: len(asked[i][0]))
         given = [""] * len(rows)
         size = self.options.batch_size
@@ -53,9 +60,13 @@ def _answers(model: Any, asked: Sequence[tuple[list[int], str]], tokenizer: Any)
     mask_BT = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids, _ in asked], device=device)
     new = max(len(tokenizer(answer, add_special_tokens=False)["input_ids"]) for _, answer in asked) + 1
     greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
-    output = model.generate(input_ids=ids_BT, attention_mask=mask_BT, max_new_tokens=new, pad_token_id=pad, **greedy)
-    for answer in output[:, longest:]:
-        yield tokenizer.decode(answer, skip_special_tokens=True)
+    # a model that was trained without a cache may still generate with one
+    output = model.generate(
+        input_ids=ids_BT, attention_mask=mask_BT, max_new_tokens=new, pad_token_id=pad, use_cache=True, **greedy
+    )
+    for answer in output[:, longest:].tolist():
+        end = answer.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in answer else len(answer)
+        yield tokenizer.decode(answer[:end], skip_special_tokens=True)
 
 
 def _asked(row: Row) -> str:

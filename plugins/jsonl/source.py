@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -75,6 +76,8 @@ def _reader(file: Path, split: str) -> Callable[[Path], Read]:
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")  # a byte-order mark is read as if absent
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}", f"ls -l {file}") from error
     except UnicodeDecodeError as error:
         line = file.read_bytes()[: error.start].count(b"\n") + 1
         raise UserError(
@@ -92,8 +95,15 @@ def _object(text: str) -> Row | RowError:
     try:
         row = json.loads(text)
     except ValueError as error:
-        return RowError("", f"not JSON: {error}")
+        return RowError("", _not_json(error))
     return row if isinstance(row, dict) else RowError("", "is not an object")
+
+
+def _not_json(error: ValueError) -> str:
+    """Column only: the line that json counts is that of the text it was given."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON: {error.msg} at column {error.colno}"
+    return f"not JSON: {error}"
 
 
 def _json(file: Path) -> Read:
@@ -102,33 +112,59 @@ def _json(file: Path) -> Read:
     if not text.lstrip().startswith("["):
         yield from _jsonl(file)
         return
+    yield from _array(text)
+
+
+def _array(text: str) -> Read:
     decoder, at = json.JSONDecoder(), text.index("[") + 1
+    line, counted = 1, 0
     while True:
-        while at < len(text) and text[at] in " \t\r\n,":
-            at += 1
-        line = text.count("\n", 0, at) + 1
-        if at >= len(text) or text[at] == "]":
-            if at >= len(text):
-                yield line, RowError("", "not JSON: the array does not end")
+        at = _next(text, at)
+        line, counted = line + text.count("\n", counted, at), at
+        if text[at : at + 1] == "]":
+            if text[at + 1 :].strip():
+                yield line, RowError("", "not JSON: the file goes on after its array")
             return
         try:
-            row, end = decoder.raw_decode(text, at)
+            row, at = decoder.raw_decode(text, at)
         except ValueError as error:
-            yield line, RowError("", f"not JSON: {error}")
+            what = _not_json(error) if at < len(text) else "not JSON: the array does not end"
+            yield line, RowError("", f"{what}; nothing after it is read")
             return
         yield line, row if isinstance(row, dict) else RowError("", "is not an object")
-        at = end
+
+
+def _next(text: str, at: int) -> int:
+    """Where the next element of an array starts."""
+    while at < len(text) and text[at] in " \t\r\n,":
+        at += 1
+    return at
 
 
 def _csv(file: Path) -> Read:
     csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(_text(file).splitlines(keepends=True))
-    header = next(reader, [])
-    line = reader.line_num + 1
-    for cells in reader:
-        if cells:
-            yield line, _cells(header, cells)
+    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
+    header: Sequence[str] = []
+    while True:
         line = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            yield line, RowError("", f"not CSV: {error}")
+            continue
+        if cells is None:
+            return
+        if cells and not header:
+            header = _header(file, cells)
+        elif cells:
+            yield line, _cells(header, cells)
+
+
+def _header(file: Path, cells: Sequence[str]) -> Sequence[str]:
+    twice = [name for name in cells if cells.count(name) > 1]
+    if twice:
+        raise UserError(f"{file}: two columns are called {twice[0]!r}", "give each column a name of its own")
+    return cells
 
 
 def _cells(header: Sequence[str], cells: Sequence[str]) -> Row | RowError:

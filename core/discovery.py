@@ -1,0 +1,171 @@
+"""Finding plugins and asking them, each behind a guard: what goes wrong with one is noted, not raised."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import io
+import os
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from core import hookspecs
+from core.records import Part
+from core.registry import AXES, HERE, Broken, ConfDir, Offer, Registry, reason
+
+
+def discover(disable: Collection[str] = ()) -> Registry:
+    """Find and ask all plugins; no torch is imported by it.
+
+    Args:
+        disable: Names of plugins to leave out, built-in ones too.
+    """
+    manager = pluggy.PluginManager("hooktune")
+    manager.add_hookspecs(hookspecs)
+    registry = Registry()
+    _note_hidden(registry)
+    for name in sorted(_built_in()):
+        if name not in disable:
+            _add_folder(registry, manager, name)
+    for entry in _installed(registry, disable):
+        _add_entry(registry, manager, entry)
+    return registry
+
+
+# ----------------------------------------------------------------------------------------------------------- finding
+def _built_in() -> list[str]:
+    return [path.parent.name for path in (HERE / "plugins").glob("*/__init__.py")]
+
+
+def _note_hidden(registry: Registry) -> None:
+    """A folder of the user's that is called as ours would be imported in its place."""
+    spec = importlib.util.find_spec("plugins")
+    ours = str(HERE / "plugins")
+    if spec is not None and ours not in [str(Path(p).resolve()) for p in spec.submodule_search_locations or ()]:
+        registry.notes.append(f"{spec.origin} hides hooktune's own plugins: run from another folder")
+        # built-ins come from beside core, whatever lies in the current folder
+        sys.path.insert(0, str(HERE))
+        sys.modules.pop("plugins", None)
+        importlib.invalidate_caches()
+
+
+def _add_folder(registry: Registry, manager: pluggy.PluginManager, name: str) -> None:
+    conf = HERE / "plugins" / name / "conf"
+    _register(
+        registry, manager, lambda: importlib.import_module(f"plugins.{name}"), name, "hooktune", _own_version(), conf
+    )
+
+
+def _installed(registry: Registry, disable: Collection[str]) -> Iterator[EntryPoint]:
+    only = os.environ.get("HOOKTUNE_PLUGINS")
+    wanted = None if only is None else {name.strip() for name in only.split(",")}
+    seen: set[tuple[str, str]] = set()
+    for entry in entry_points(group="hooktune"):
+        key = (entry.name, entry.value)
+        # an editable install beside a wheel lists a distribution twice
+        if key in seen or entry.name in disable or (wanted is not None and entry.name not in wanted):
+            continue
+        seen.add(key)
+        yield entry
+    for name in (wanted or set()) - {name for name, _ in seen} - {""}:
+        registry.notes.append(f"HOOKTUNE_PLUGINS names {name}, which is not installed")
+
+
+def _add_entry(registry: Registry, manager: pluggy.PluginManager, entry: EntryPoint) -> None:
+    distribution = entry.dist.name if entry.dist else entry.value
+    version = entry.dist.version if entry.dist else ""
+    _register(registry, manager, entry.load, entry.name, distribution, version, _conf_of(entry))
+
+
+def _conf_of(entry: EntryPoint) -> Path | None:
+    """The conf folder beside a plugin's top package, found without importing it."""
+    try:
+        spec = importlib.util.find_spec(entry.module.partition(".")[0])
+    except (ImportError, ValueError):
+        return None
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(places[0]) / "conf" if places else None
+
+
+def _own_version() -> str:
+    from core import __version__
+
+    return __version__
+
+
+# ------------------------------------------------------------------------------------------------------------ asking
+def _register(
+    registry: Registry,
+    manager: pluggy.PluginManager,
+    load: Any,
+    name: str,
+    distribution: str,
+    version: str,
+    conf: Path | None,
+) -> None:
+    """The one door: load a plugin, let pluggy look at its hooks, ask it,; what goes wrong is noted, not raised."""
+    if conf is not None and conf.is_dir():
+        registry.conf_dirs.append(ConfDir(conf, name, distribution))
+    had_torch = "torch" in sys.modules
+    try:
+        offers = [
+            Offer(axis, part, name, distribution, version)
+            for axis, part in _quietly(lambda: _ask(manager, load(), name))
+        ]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: a plugin must not end a run that did not ask for it
+        registry.broken.append(Broken(name, distribution, version, reason(error)))
+        return
+    registry.plugins.append(name)
+    registry.offers += offers
+    if not had_torch and "torch" in sys.modules:
+        registry.notes.append(f"plugin {name} ({distribution}) imports torch when it is discovered, which is slow")
+
+
+def _quietly(call: Any) -> Any:
+    """Call it; what a plugin prints while it is found is not for the user."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        return call()
+
+
+def _ask(manager: pluggy.PluginManager, plugin: Any, name: str) -> list[tuple[str, Part]]:
+    _check_hooks(manager, plugin)
+    registered = f"{name}@{id(plugin)}"
+    manager.register(plugin, registered)
+    try:
+        found: list[tuple[str, Part]] = []
+        for axis, hook in AXES.items():
+            for implementation in getattr(manager.hook, hook).get_hookimpls():
+                if implementation.plugin is plugin:
+                    found += [(axis, _part(hook, answer)) for answer in _answers(implementation.function())]
+    except BaseException:
+        manager.unregister(name=registered)
+        raise
+    return found
+
+
+def _answers(answer: Iterable[Any] | None) -> Iterable[Any]:
+    return answer if answer is not None else ()
+
+
+def _part(hook: str, answer: Any) -> Part:
+    if not isinstance(answer, Part):
+        raise TypeError(f"{hook} yields {type(answer).__name__}, not core.api.Part")
+    return answer
+
+
+def _check_hooks(manager: pluggy.PluginManager, plugin: Any) -> None:
+    """A misspelt hook would never be called, without a word."""
+    known = [name for name in dir(hookspecs) if name.startswith("hooktune_")]
+    for name in dir(plugin):
+        if manager.parse_hookimpl_opts(plugin, name) is not None and name not in known:
+            near = get_close_matches(name, known, 1)
+            raise TypeError(f"there is no hook {name}" + (f" (did you mean {near[0]}?)" if near else ""))

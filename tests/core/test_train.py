@@ -1,0 +1,183 @@
+"""Whole runs on a tiny model: what they write, what they refuse, how they stop and go on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import core
+from core.errors import UserError
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, tiny_model, rows_jsonl):
+    """``run("method=lora")`` trains the tiny model and returns the result."""
+    monkeypatch.chdir(tmp_path)
+
+    def train(*overrides: str):
+        return core.train(core.configure(usual(tiny_model, rows_jsonl, *overrides)))
+
+    return train
+
+
+def usual(model, rows, *more: str) -> list[str]:
+    """What a test does not say otherwise."""
+    settings = {
+        "model.path": model, "model.dtype": "float32", "data": "jsonl", "data.train": rows, "data.batch_size": 8,
+        "trainer.accelerator": "cpu", "metric": "none", "optim.lr": "1e-2",
+    }  # fmt: skip
+    settings |= dict(override.split("=", 1) for override in more)
+    return [f"{key}={value}" for key, value in settings.items()]
+
+
+def losses(result, split: str = "train") -> list[float]:
+    return [line["loss"] for line in result.metrics if line["split"] == split]
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_accumulation_changes_nothing(run, method):
+    """1 x 8 and 8 x 1 on rows of unequal length: the step is divided by its tokens, once."""
+    settings = [f"method={method}", "trainer.max_steps=6", "data.holdout=0", "optim.lr=1e-3"]
+    whole = run(*settings, "data.batch_size=8", "trainer.accumulate_grad_batches=1")
+    pieces = run(*settings, "data.batch_size=1", "trainer.accumulate_grad_batches=8")
+    items = [line["items"] for line in whole.metrics if line["split"] == "train"]
+    assert items == [line["items"] for line in pieces.metrics if line["split"] == "train"]
+    assert len(set(items)) > 1
+    assert losses(whole) == pytest.approx(losses(pieces), abs=1e-5)
+
+
+def test_evaluation_before_and_during_training_changes_nothing_for_int4(run):
+    settings = ["method=lora", "quant=int4", "model.dtype=bfloat16", "trainer.max_steps=6"]
+    alone = run(*settings)
+    watched = run(*settings, "metric=exact", "trainer.val_check_interval=2", "trainer.limit_val_batches=1.0")
+    assert losses(watched) == losses(alone)
+    assert len(losses(watched, "validation")) == 3
+    assert watched.before.n == watched.after.n == 3
+
+
+def test_the_run_folder_holds_what_others_rely_on(run):
+    result = run("method=lora", "metric=loss", "trainer.max_steps=3")
+    names = {path.name for path in result.folder.iterdir()}
+    assert {"config.yaml", "overrides.txt", "adapter", "metrics.jsonl", "status.json", "lock.json"} <= names
+    assert result.folder.name.endswith("_lora-jsonl")
+    lines = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
+    train = [line for line in lines if line["split"] == "train"]
+    assert [line["step"] for line in train] == [1, 2, 3]
+    assert set(train[0]) == {"split", "step", "loss", "items", "tokens", "lr", "seconds"}
+    assert train[0]["lr"] == pytest.approx(1e-2)
+    after = next(line for line in lines if line["split"] == "after")
+    assert {"metric", "value", "n", "low", "high"} <= set(after)
+    assert result.status["state"] == "done"
+    assert result.status["peak_memory"] > 0
+    lock = json.loads((result.folder / "lock.json").read_text())
+    assert {part["name"] for part in lock["parts"]} == {"transformers", "none", "lora", "sft", "jsonl", "adamw", "loss"}
+    assert lock["model"]["sha256"]
+    assert list(lock["data"]["files"].values())
+
+
+def test_a_saved_adapter_loads_in_plain_peft(run, tmp_path, tiny_model):
+    result = run("method=lora", "trainer.max_steps=5")
+    script = """
+import sys, torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+base = AutoModelForCausalLM.from_pretrained(sys.argv[2], dtype=torch.float32)
+model = PeftModel.from_pretrained(base, sys.argv[1]).eval()
+assert "core" not in sys.modules
+torch.save(model(torch.arange(5, 25)[None]).logits, sys.argv[3])
+"""
+    out = tmp_path / "logits.pt"
+    subprocess.run([sys.executable, "-c", script, result.folder / "adapter", tiny_model, out], check=True, cwd=tmp_path)
+    import torch
+
+    with torch.no_grad():
+        ours = result.model(torch.arange(5, 25)[None]).logits
+    assert (ours - torch.load(out)).abs().max().item() == 0.0
+
+
+def test_a_full_run_loads_in_plain_transformers_and_starts_another(run):
+    result = run("method=full", "trainer.max_steps=5", "model.dtype=bfloat16")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    plain = AutoModelForCausalLM.from_pretrained(result.folder / "model").eval()
+    assert plain.dtype == torch.bfloat16
+    assert AutoTokenizer.from_pretrained(result.folder / "model").chat_template
+    with torch.no_grad():
+        assert torch.equal(plain(torch.arange(5, 25)[None]).logits, result.model(torch.arange(5, 25)[None]).logits)
+    again = run("method=full", "trainer.max_steps=2", f"model.path={result.folder}")
+    assert losses(again)[0] < losses(result)[0]
+
+
+def test_load_run_gives_the_same_answers(run):
+    result = run("method=lora", "trainer.max_steps=8")
+    again = core.load_run(result.folder)
+    assert again.generate("What is one plus two?", max_new_tokens=5) == result.generate(
+        "What is one plus two?", max_new_tokens=5
+    )
+    assert again.after is None
+    assert again.status["state"] == "done"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_a_checkpoint_and_resume_goes_on_exactly(run, tmp_path, tiny_model, rows_jsonl, number):
+    settings = ["method=lora", "method.dropout=0.2", "trainer.max_steps=60", "data.batch_size=4"]
+    whole = run(*settings)
+    folder = tmp_path / "stopped"
+    arguments = usual(tiny_model, rows_jsonl, *settings, f"run.dir={folder}")
+    process = subprocess.Popen([sys.executable, "-m", "core", *arguments], cwd=tmp_path)
+    log = tmp_path / ".stopped.partial" / "metrics.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 3):
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
+    assert json.loads((folder / "status.json").read_text())["state"] == "stopped"
+    assert (folder / "checkpoints" / "last.ckpt").stat().st_size < 2_000_000  # the base is not in it
+    stopped_at = len((folder / "metrics.jsonl").read_text().splitlines())
+    assert 3 <= stopped_at < 60
+
+    from core.resume import resume
+
+    resumed = resume(folder)
+    assert resumed.folder == folder
+    assert losses(resumed) == losses(whole)
+    with pytest.raises(UserError, match="is done"):
+        resume(folder)
+
+
+def test_a_sweep_makes_a_run_of_each_job_and_refuses_what_cannot_be(cli, tmp_path, tiny_model, rows_jsonl):
+    arguments = usual(tiny_model, rows_jsonl, "trainer.max_steps=2", "model.dtype=bfloat16")
+    done = cli("-m", "method=lora,full", "quant=none,int4", *arguments)
+    assert done.returncode == 1
+    (folder,) = (tmp_path / "sweeps").iterdir()
+    lines = (folder / "table.csv").read_text().splitlines()
+    assert lines[0] == "job,overrides,state,metric,before,after,seconds,peak_memory"
+    assert [line.split(",")[2] if '"' not in line else line.split('",')[1].split(",")[0] for line in lines[1:]] == [
+        "done", "done", "done", "refused",
+    ]  # fmt: skip
+    assert (folder / "0" / "adapter" / "adapter_config.json").exists()
+    assert (folder / "2" / "model" / "config.json").exists()
+    assert "requires trainable-base" in done.stderr
+
+
+def test_a_typo_anywhere_in_a_sweep_stops_it_before_the_first_job(cli, tmp_path, tiny_model, rows_jsonl):
+    done = cli("-m", "method=lora,lorra", *usual(tiny_model, rows_jsonl))
+    assert done.returncode == 2
+    assert "did you mean method=lora?" in done.stderr
+    assert not (tmp_path / "sweeps").exists()
+
+
+def test_generate_answers_with_the_base_and_the_tuned_model(cli, run):
+    for method in ("lora", "full"):
+        result = run(f"method={method}", "trainer.max_steps=20")
+        done = cli("generate", str(result.folder), "What is one plus two?", "max_new_tokens=4")
+        assert done.returncode == 0, done.stderr
+        base, tuned = done.stdout.split("tuned: ")
+        assert base.startswith("base: ")
+        assert tuned.strip() == result.generate("What is one plus two?", max_new_tokens=4).strip()
+        assert base.removeprefix("base: ").strip() != tuned.strip()

@@ -1,0 +1,98 @@
+"""The main job and what it leaves behind, on SmolLM2-135M-Instruct and real reviews. Slow: minutes each."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import core
+
+pytestmark = pytest.mark.slow
+
+PLAIN_PEFT = """
+import json, sys, torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+adapter, quant, dtype, out = sys.argv[1:]
+config = {
+    "none": None,
+    "int8": BitsAndBytesConfig(load_in_8bit=True),
+    "int4": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                               bnb_4bit_compute_dtype=getattr(torch, dtype)),
+}[quant]
+base = json.load(open(f"{adapter}/adapter_config.json"))["base_model_name_or_path"]
+model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype), quantization_config=config)
+for layer in model.modules():  # the library repacks 4-bit layers for speed, which changes the rounding of its products
+    if hasattr(layer, "support_avx512bf16_for_cpu"):
+        layer.support_avx512bf16_for_cpu = False
+model = PeftModel.from_pretrained(model, adapter).eval()
+tokenizer = AutoTokenizer.from_pretrained(adapter)
+assert not any(name == "core" or name.startswith("core.") for name in sys.modules)
+chat = [{"role": "user", "content": "What is the capital of France?"}]
+text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")
+with torch.no_grad():
+    logits = model(**inputs).logits
+    answer = model.generate(**inputs, do_sample=False, max_new_tokens=24, pad_token_id=tokenizer.pad_token_id)
+torch.save((logits, tokenizer.decode(answer[0, inputs.input_ids.shape[1]:], skip_special_tokens=True)), out)
+"""
+
+
+@pytest.mark.parametrize("quant", ["none", "int8", "int4"])
+def test_an_adapter_is_the_same_in_plain_peft(tmp_path, monkeypatch, quant):
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    overrides = ["method=lora", f"quant={quant}", "data.train_rows=64", "data.validation_rows=0", "metric=none"]
+    result = core.train(core.configure(overrides))
+    out = tmp_path / "plain.pt"
+    dtype = result.plan.start.model.dtype
+    command = [sys.executable, "-c", PLAIN_PEFT, str(result.folder / "adapter"), quant, dtype, str(out)]
+    subprocess.run(command, check=True, cwd=tmp_path, timeout=300)
+    theirs, text = torch.load(out)
+    chat = [{"role": "user", "content": "What is the capital of France?"}]
+    rendered = result.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    inputs = result.tokenizer(rendered, add_special_tokens=False, return_tensors="pt")
+    with torch.no_grad():
+        ours = result.model(**inputs).logits
+    gap = (ours - theirs).abs().max().item()
+    print(f"{quant}: largest difference of a logit {gap}")
+    assert gap == 0.0
+    from core.generate import answer
+
+    assert answer(result.model, result.tokenizer, chat[0]["content"], max_new_tokens=24) == text
+
+
+@pytest.mark.parametrize(("method", "quant"), [("lora", "none"), ("lora", "int8"), ("lora", "int4"), ("full", "none")])
+def test_twenty_steps_on_one_batch_learn_it(tmp_path, monkeypatch, method, quant):
+    monkeypatch.chdir(tmp_path)
+    lr = "1e-3" if method == "lora" else "1e-5"
+    few = ["data.train_rows=4", "data.validation_rows=0", "data.batch_size=4", "trainer.max_steps=20", "metric=none"]
+    steady = ["optim.schedule=constant", "optim.warmup=0", f"optim.lr={lr}"]
+    result = core.train(core.configure([f"method={method}", f"quant={quant}", *few, *steady]))
+    losses = [line["loss"] for line in result.metrics]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_main_job_teaches_the_task(tmp_path):
+    """``python -m core +method=lora +quant=int4``: exact answers on 300 held-out reviews."""
+    command = [sys.executable, "-m", "core", "+method=lora", "+quant=int4", f"run.dir={tmp_path / 'run'}"]
+    subprocess.run(command, check=True, cwd=tmp_path, timeout=1800)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    before, after = (next(line for line in lines if line["split"] == split) for split in ("before", "after"))
+    assert (before["metric"], before["n"], before["value"]) == ("exact", 300, 0.0)
+    assert after["n"] == 300
+    assert after["value"] >= 0.78
+
+
+def test_a_whole_model_learns_from_the_reviews(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = ["method=full", "optim.lr=5e-5", "data.train_rows=96", "data.validation_rows=40", "metric=loss"]
+    result = core.train(core.configure(overrides))
+    assert result.after.value < 0.5 * result.before.value
+    from transformers import AutoModelForCausalLM
+
+    assert AutoModelForCausalLM.from_pretrained(result.folder / "model").num_parameters() == 134_515_008

@@ -157,12 +157,10 @@ def _by_markers(tokenizer: Any, template: str, messages: Any, tools: Any, weight
         return _by_prefixes(tokenizer, messages, tools, weights)
     ids: list[int] = found["input_ids"]
     mask: list[int] = found["assistant_masks"]
-    if ids != plain or not any(mask):
-        return _by_prefixes(tokenizer, messages, tools, weights)  # the training form renders otherwise than the model's
     spans = _runs(mask)
     turns = [w for m, w in zip(messages, weights, strict=True) if m["role"] == "assistant"]
-    if len(spans) != len(turns):
-        return _by_prefixes(tokenizer, messages, tools, weights)
+    if ids != plain or len(spans) != len(turns):
+        return _by_prefixes(tokenizer, messages, tools, weights)  # the training form renders otherwise than the model's
     supervised = [0.0] * len(ids)
     for (start, end), weight in zip(spans, turns, strict=True):
         supervised[start:end] = [weight] * (end - start)

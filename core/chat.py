@@ -188,7 +188,8 @@ def _by_prefixes(tokenizer: Any, messages: Any, tools: Any, weights: Sequence[fl
     supervised = [0.0] * len(ids)
     found: list[tuple[int, int]] = []
     for start, end, weight in spans:
-        inside = [at for at, (a, b) in enumerate(offsets) if a >= start and b <= end and b > a]
+        # a token that begins in the header, such as " Hi" after "assistant: ", is the answer's first all the same
+        inside = [at for at, (a, b) in enumerate(offsets) if b > start and b <= end and b > a]
         if inside:
             supervised[inside[0] : inside[-1] + 1] = [weight] * (inside[-1] + 1 - inside[0])
             found.append((inside[0], inside[-1] + 1))

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.contracts import DataSource, Objective, Tokens
+from core.data import Rows, encode, read_rows
+from core.errors import RowError, UserError
+from core.options import DataOptions
+from plugins.sft.objective import SFT
+from plugins.sft.options import SFTOptions
+
+SFT_ = SFT(SFTOptions(name="sft"))
+
+
+class Listed(DataSource):
+    """Rows that a test wrote down."""
+
+    def __init__(self, train, validation=None):
+        self.sides = {"train": train, "validation": validation}
+
+    def rows(self, split):
+        return self.sides[split]
+
+
+class Lengths(Objective):
+    """A row's number of tokens, all of which are supervised."""
+
+    columns: ClassVar[frozenset[str]] = frozenset({"text"})
+
+    def encode(self, row, tokenizer):
+        return {"text": Tokens(list(range(row["text"])), [1.0] * row["text"]), "number": 7}
+
+    def loss(self, model, batch):
+        raise NotImplementedError
+
+
+def options(**changed) -> DataOptions:
+    chosen = {"batch_size": 8, "max_length": 64, "on_bad_row": "stop", "format": "auto", "columns": {}, "holdout": 0.1}
+    return DataOptions(**{**chosen, **changed})
+
+
+def pair(i: int = 0, **changed) -> dict[str, object]:
+    return {"prompt": f"What is {i}?", "completion": f"{i}", **changed}
+
+
+def reading(train, validation=None, *, seed=0, objective=SFT_, **changed):
+    return read_rows(Listed(train, validation), objective, options(**changed), seed)
+
+
+def encoding(rows, tokenizer=None, objective=SFT_, **changed):
+    train, _ = reading(rows, objective=objective, holdout=0.0, **changed)
+    return encode(train, objective, tokenizer, options(**changed))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_model)
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+def test_rows_keep_their_order_and_origin():
+    train, held = reading([pair(i) for i in range(3)], [pair(9)])
+    assert train.rows == [pair(i) for i in range(3)]
+    assert train.origins == ["train row 1", "train row 2", "train row 3"]
+    assert (held.rows, held.origins, held.format) == ([pair(9)], ["validation row 1"], "prompt-completion")
+
+
+@settings(deadline=None)
+@given(n=st.integers(1, 200), share=st.floats(0, 0.9), seed=st.integers(0, 5))
+def test_holding_out_splits_the_rows_and_depends_on_the_seed_alone(n, share, seed):
+    train, held = reading([pair(i) for i in range(n)], seed=seed, holdout=share)
+    assert len(held.rows) == (round(share * n) if n >= 40 else 0)
+    assert sorted(train.origins + held.origins) == sorted(f"train row {i + 1}" for i in range(n))
+    again = reading([pair(i) for i in range(n)], seed=seed, holdout=share)
+    assert (train, held) == again
+
+
+def test_another_seed_holds_out_other_rows():
+    rows = [pair(i) for i in range(100)]
+    assert reading(rows, seed=0)[1].origins != reading(rows, seed=1)[1].origins
+
+
+def test_at_most_500_rows_are_held_out():
+    assert len(reading([pair(i) for i in range(6000)], holdout=0.5)[1].rows) == 500
+
+
+def test_no_rows_at_all_are_refused():
+    with pytest.raises(UserError, match="training data are empty"):
+        reading([])
+
+
+def test_unreadable_rows_stay_in_their_place():
+    train, _ = reading([pair(0), RowError("", "not JSON"), 7, {"prompt": "a"}])
+    assert [str(row) for row in train.rows[1:]] == ["not JSON", "is not an object", "completion: is missing"]
+
+
+# ------------------------------------------------------------------------------------------------------------ encoding
+def test_tokens_and_supervised_tokens_are_counted(tokenizer):
+    found = encoding([pair(1), pair(2)], tokenizer)
+    lengths = [len(example["completion"].ids) for example in found.examples]
+    assert (found.tokens, found.supervised, found.skipped, found.truncated) == (sum(lengths), 4, 0, 0)
+    assert found.rows == [pair(1), pair(2)]
+
+
+def test_an_empty_side_encodes_to_nothing():
+    found = encode(Rows(), SFT_, None, options())
+    assert (found.examples, found.tokens, found.skipped) == ([], 0, 0)
+
+
+@settings(deadline=None)
+@given(lengths=st.lists(st.integers(2, 40), min_size=1, max_size=10), longest=st.integers(2, 40))
+def test_sequences_are_cut_from_their_end(lengths, longest):
+    found = encoding([{"text": n} for n in lengths], objective=Lengths(), max_length=longest)
+    kept = [min(n, longest) for n in lengths]
+    assert [list(e["text"].ids) for e in found.examples] == [list(range(n)) for n in kept]
+    assert found.truncated == sum(n > longest for n in lengths)
+    assert found.tokens == sum(kept)
+    assert all(e["number"] == 7 for e in found.examples)
+
+
+def test_the_first_token_is_never_supervised():
+    (example,) = encoding([{"text": 3}], objective=Lengths()).examples
+    assert list(example["text"].loss_weights) == [0.0, 1.0, 1.0]
+    with pytest.raises(UserError, match="text: has no supervised token"):
+        encoding([{"text": 1}], objective=Lengths())
+
+
+def test_a_prompt_that_fills_max_length_says_how_long_it_is(tokenizer):
+    long = pair(prompt="What is one plus two? " * 30)
+    start = len(tokenizer.apply_chat_template([{"role": "user", "content": long["prompt"]}], add_generation_prompt=True,
+                                              return_dict=True)["input_ids"])  # fmt: skip
+    with pytest.raises(UserError) as caught:
+        encoding([pair(), long], tokenizer)
+    assert caught.value.what.startswith(
+        f"train row 2: completion: starts after {start} tokens of prompt, data.max_length is 64"
+    )
+    assert caught.value.fix.startswith("data.max_length=")
+
+
+def test_an_answer_longer_than_max_length_is_cut_and_counted(tokenizer):
+    found = encoding([pair(), pair(completion="one two " * 200)], tokenizer)
+    assert found.truncated == 1
+    assert len(found.examples[1]["completion"].ids) == 64
+
+
+@pytest.mark.parametrize(
+    ("bad", "what"),
+    [
+        ({"messages": [{"role": "user", "content": "a"}]}, "messages: has no assistant message"),
+        ({"messages": [{"role": "assistant", "content": ""}]}, "messages[0].content: is empty"),
+        ({"messages": [{"role": "me", "content": "a"}]}, "messages[0].role: 'me' is not one of"),
+        ({"messages": [{"role": "assistant", "content": 3}]}, "messages[0].content: is not text"),
+        ({"messages": None}, "messages: is missing"),
+        (RowError("", "not JSON: oops"), "not JSON: oops"),
+    ],
+)  # fmt: skip
+def test_a_bad_row_stops_with_its_place_or_is_skipped_and_counted(tokenizer, bad, what):
+    good = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    with pytest.raises(UserError) as caught:
+        encoding([good, bad, good], tokenizer)
+    first, *_, last = caught.value.what.splitlines()
+    assert first.startswith(f"train row 2: {what}")
+    assert last.strip() == "1 of 3 rows cannot be used"
+    assert "data.on_bad_row=skip" in caught.value.fix
+    found = encoding([good, bad, good], tokenizer, on_bad_row="skip")
+    assert (len(found.examples), found.skipped, found.origins) == (2, 1, ["train row 1", "train row 3"])
+
+
+def test_five_of_each_kind_are_shown_and_the_rest_counted(tokenizer):
+    rows = [pair(), *[pair(completion="")] * 8, *[pair(prompt=3)] * 2]
+    with pytest.raises(UserError) as caught:
+        encoding(rows, tokenizer)
+    lines = [line.strip() for line in caught.value.what.splitlines()]
+    assert lines[:5] == [f"train row {i}: completion: is empty" for i in range(2, 7)]
+    assert lines[5:7] == [f"train row {i}: prompt: is not text" for i in (10, 11)]
+    assert lines[7:] == ["... and 3 more of this kind: completion: is empty", "10 of 11 rows cannot be used"]
+
+
+def test_skipping_every_row_leaves_nothing(tokenizer):
+    with pytest.raises(UserError, match="3 of 3 rows cannot be used") as caught:
+        encoding([pair(completion="")] * 3, tokenizer, on_bad_row="skip")
+    assert "skip" not in caught.value.fix
+
+
+def test_columns_of_the_objective_are_asked_for():
+    with pytest.raises(UserError, match="train row 1: text: is missing"):
+        encoding([pair()], objective=Lengths())
+
+
+def test_the_system_message_is_told_when_all_rows_share_it(tokenizer):
+    def row(system):
+        start = [{"role": "system", "content": system}] if system else []
+        return {"messages": [*start, {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+
+    assert encoding([row("S"), row("S")], tokenizer).system == "S"
+    assert encoding([row("S"), row("T")], tokenizer).system is None
+    assert encoding([row("S"), row(None)], tokenizer).system is None
+    assert encoding([pair()], tokenizer).system is None
+
+
+class Doubling(Lengths):
+    def prepare_rows(self, rows):
+        return rows.map(lambda row: {"text": 2 * row["text"]})
+
+
+class Filtering(Lengths):
+    def prepare_rows(self, rows):
+        return rows.select([0])
+
+
+def test_rows_are_prepared_once_over_the_whole_set_bad_ones_left_out():
+    rows = [{"text": 2}, RowError("", "not JSON"), {"text": 3}]
+    found = encoding(rows, objective=Doubling(), on_bad_row="skip")
+    assert ([len(e["text"].ids) for e in found.examples], found.origins) == ([4, 6], ["train row 1", "train row 3"])
+
+
+def test_preparing_must_not_lose_rows():
+    with pytest.raises(TypeError, match=r"Filtering\.prepare_rows must keep the number of rows"):
+        encoding([{"text": 2}, {"text": 3}], objective=Filtering())

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from core.errors import RowError, UserError
+from plugins.jsonl.options import FilesOptions
+from plugins.jsonl.source import Files
+
+COMMON = {"batch_size": 8, "max_length": 64, "on_bad_row": "stop", "format": "auto", "columns": {}, "holdout": 0.0}
+ONE, TWO = {"prompt": "a", "completion": "é"}, {"prompt": "b", "completion": "d\ne"}
+
+
+def source(train, validation=None) -> Files:
+    return Files(FilesOptions(name="jsonl", train=str(train), validation=validation and str(validation), **COMMON))
+
+
+def read(path):
+    files = source(path)
+    rows = list(files.rows("train"))
+    return rows, [files.origin("train", i).removeprefix(f"{path}:") for i in range(len(rows))]
+
+
+def write(path, text: str, newline: str = "\n", bom: bool = False):
+    path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + text.replace("\n", newline).encode())
+    return path
+
+
+def lines(*rows) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("bom", [False, True])
+@pytest.mark.parametrize(
+    ("name", "text", "where"),
+    [
+        ("rows.jsonl", lines(ONE) + "\n  \n" + lines(TWO), ["1", "4"]),
+        ("rows.JSONL", lines(ONE, TWO).rstrip("\n"), ["1", "2"]),
+        ("rows.json", json.dumps([ONE, TWO], indent=1), ["2", "6"]),
+        ("disguised.json", lines(ONE, TWO), ["1", "2"]),
+    ],
+)
+def test_json_is_read_whatever_its_line_ends(tmp_path, name, text, where, newline, bom):
+    assert read(write(tmp_path / name, text, newline, bom)) == ([ONE, TWO], where)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("bom", [False, True])
+def test_a_csv_row_stands_where_it_starts_even_after_quoted_line_ends(tmp_path, newline, bom):
+    text = 'prompt,completion\nb,"d\ne"\n\na,é\n'
+    assert read(write(tmp_path / "rows.csv", text, newline, bom)) == ([TWO, ONE], ["2", "5"])
+
+
+def test_a_csv_cell_keeps_characters_that_python_takes_for_line_ends(tmp_path):
+    path = write(tmp_path / "rows.csv", "prompt,completion\na\u2028b\x0bc,d\x85\n")
+    assert read(path) == ([{"prompt": "a\u2028b\x0bc", "completion": "d\x85"}], ["2"])
+
+
+def test_parquet(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist([ONE, TWO]), tmp_path / "rows.parquet")
+    assert read(tmp_path / "rows.parquet") == ([ONE, TWO], ["1", "2"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "where", "what"),
+    [
+        ("rows.jsonl", lines(ONE) + "{not json}\n" + lines(TWO), "2", "not JSON: Expecting property name"),
+        ("rows.jsonl", lines(ONE) + "[1, 2]\n" + lines(TWO), "2", "is not an object"),
+        ("rows.jsonl", lines(ONE) + "null\n" + lines(TWO), "2", "is not an object"),
+        ("rows.json", f"[{json.dumps(ONE)},\n7,\n{json.dumps(TWO)}]", "2", "is not an object"),
+        ("rows.csv", 'prompt,completion\na,é\nb\nb,"d\ne"\n', "3", "has 1 columns, the header has 2"),
+        ("rows.csv", 'prompt,completion\na,é\n"b"x,c\nb,"d\ne"\n', "3", "not CSV"),
+    ],
+)
+def test_a_bad_row_stays_in_its_place(tmp_path, name, text, where, what):
+    rows, origins = read(write(tmp_path / name, text))
+    assert (rows[0], rows[2], origins[1]) == (ONE, TWO, where)
+    assert isinstance(rows[1], RowError)
+    assert rows[1].what.startswith(what)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "where", "what"),
+    [
+        ("rows.json", f"[{json.dumps(ONE)},\n", "2", "the array does not end; nothing after it is read"),
+        ("rows.json", f"[{json.dumps(ONE)},\n{{oops}}]", "2", "nothing after it is read"),
+        ("rows.json", f"[{json.dumps(ONE)}]\n[]", "1", "the file goes on after its array"),
+        ("rows.csv", 'prompt,completion\na,é\nb,"never closed\n', "3", "unexpected end of data"),
+    ],
+)
+def test_a_file_that_breaks_off_is_not_taken_for_a_whole_one(tmp_path, name, text, where, what):
+    rows, origins = read(write(tmp_path / name, text))
+    assert rows[0] == ONE
+    assert isinstance(rows[-1], RowError)
+    assert what in rows[-1].what
+    assert origins[-1] == where
+
+
+def test_the_near_name_is_suggested(tmp_path):
+    write(tmp_path / "train.jsonl", lines(ONE))
+    with pytest.raises(UserError, match=r"tain\.jsonl does not exist") as caught:
+        source(tmp_path / "tain.jsonl").rows("train")
+    assert caught.value.fix == f"did you mean {tmp_path / 'train.jsonl'}?"
+
+
+def test_without_a_near_name_the_kinds_are_named(tmp_path):
+    with pytest.raises(UserError) as caught:
+        source(tmp_path / "no" / "such.jsonl").rows("train")
+    assert ".parquet" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("rows.jsonl", b"", "is empty"),
+        ("rows.jsonl", b"\n \n", "holds no row"),
+        ("rows.json", b"[]", "holds no row"),
+        ("rows.csv", b"prompt,completion\n", "holds no row"),
+        ("rows.csv", b"prompt,prompt\na,b\n", "two columns are called 'prompt'"),
+        ("rows.jsonl", b'{"prompt": "a"}\n{"prompt": "\xe9"}\n', "rows.jsonl:2: is not UTF-8"),
+        ("rows.parquet", b"PAR1 but no more", "no parquet file"),
+        ("rows.xlsx", b"PK", "suffix is not known"),
+        ("rows", b"{}", "suffix is not known"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path, name, content, what):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        source(tmp_path / name).rows("train")
+    assert what in caught.value.what
+    assert str(tmp_path / name) in caught.value.what
+
+
+def test_a_folder_is_refused_with_a_file_of_its_own(tmp_path):
+    write(tmp_path / "rows.jsonl", lines(ONE))
+    with pytest.raises(UserError, match="is a folder") as caught:
+        source(tmp_path).rows("train")
+    assert caught.value.fix == f"data.train={tmp_path / 'rows.jsonl'}"
+
+
+def test_without_train_there_is_nothing_to_do():
+    with pytest.raises(UserError, match=r"data\.train is missing"):
+        FilesOptions(name="jsonl", train=None, validation=None, **COMMON)
+
+
+def test_validation_is_a_file_of_its_own_or_none(tmp_path):
+    train, validation = write(tmp_path / "t.jsonl", lines(ONE)), write(tmp_path / "v.jsonl", "\n" + lines(TWO))
+    assert source(train).rows("validation") is None
+    files = source(train, validation)
+    assert (files.rows("train"), files.rows("validation")) == ([ONE], [TWO])
+    assert files.origin("validation", 0) == f"{validation}:2"
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.text(), st.text()), min_size=1, max_size=5))
+def test_any_text_comes_back_from_csv_and_jsonl(tmp_path_factory, pairs):
+    rows = [{"prompt": a, "completion": b} for a, b in pairs]
+    folder = tmp_path_factory.mktemp("rows")
+    (folder / "rows.jsonl").write_bytes("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows).encode("utf-8"))
+    assert read(folder / "rows.jsonl")[0] == rows
+    text = io.StringIO(newline="")
+    csv.DictWriter(text, ["prompt", "completion"], quoting=csv.QUOTE_ALL).writerows([*rows])
+    (folder / "rows.csv").write_bytes(b"prompt,completion\n" + text.getvalue().encode("utf-8"))
+    ended = [{k: v.replace("\r\n", "\n").replace("\r", "\n") for k, v in row.items()} for row in rows]
+    assert read(folder / "rows.csv")[0] == ended

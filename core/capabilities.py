@@ -23,6 +23,9 @@ from pathlib import Path
 from core.errors import UserError
 from core.registry import Offer, Registry
 
+SURROUNDINGS = frozenset({"decoder", "encoder", "vision", "causal-lm", "cpu", "cuda"})
+"""Words about the model, the head and the device, which no part provides."""
+
 
 def words() -> frozenset[str]:
     """What the core itself provides: the device and, so far, decoders with a language-model head."""
@@ -49,20 +52,31 @@ def check(offers: Mapping[str, Offer], extra: Collection[str], registry: Registr
 
 
 def problems(offers: Mapping[str, Offer], extra: Collection[str]) -> Iterator[str]:
-    """What does not fit, a sentence each."""
+    """What does not fit, a sentence each.
+
+    Args:
+        offers: Axis -> chosen part.
+        extra: Words that the core provides.
+    """
+    here = set(extra).union(*(offer.part.provides for offer in offers.values()))
     for offer in offers.values():
         others = [other for other in offers.values() if other is not offer]
-        here = set(extra).union(*(other.part.provides for other in offers.values()))
         for needed in sorted(offer.part.requires):
-            if not here & set(needed.split("|")):
-                among = ", ".join(_name(other) for other in others if other.axis in ("quant", "method"))
-                yield f"{_name(offer)} cannot run with {among}: it requires {needed.replace('|', ' or ')}"
+            if not here.intersection(needed.split("|")):
+                yield _missing(offer, needed, others)
         for word in sorted(offer.part.conflicts):
             for other in others:
                 if word in other.part.provides:
                     yield f"{_name(offer)} cannot run with {_name(other)}, which is {word}"
             if word in extra:
                 yield f"{_name(offer)} cannot run here: this is {word}"
+
+
+def _missing(offer: Offer, needed: str, others: Sequence[Offer]) -> str:
+    """What holds the base and what trains it are named; other axes seldom have to do with it."""
+    among = [_name(other) for other in others if other.axis in ("quant", "method")]
+    where = "here" if not among or SURROUNDINGS.issuperset(needed.split("|")) else f"with {' and '.join(among)}"
+    return f"{_name(offer)} cannot run {where}: it requires {needed.replace('|', ' or ')}"
 
 
 def nearest(offers: Mapping[str, Offer], extra: Collection[str], registry: Registry) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ import importlib.util
 import io
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
@@ -17,8 +17,9 @@ from typing import Any
 import pluggy
 
 from core import hookspecs
+from core.loading import reason
 from core.records import Part
-from core.registry import AXES, HERE, Broken, ConfDir, Offer, Registry, reason
+from core.registry import AXES, HERE, Broken, ConfDir, Offer, Plugin, Registry
 
 
 def discover(disable: Collection[str] = ()) -> Registry:
@@ -36,6 +37,8 @@ def discover(disable: Collection[str] = ()) -> Registry:
             _add_folder(registry, manager, name)
     for entry in _installed(registry, disable):
         _add_entry(registry, manager, entry)
+    # Hydra takes the first file of a name: a broken plugin's must not come before one that is in use
+    registry.conf_dirs.sort(key=registry.is_broken)
     return registry
 
 
@@ -47,9 +50,11 @@ def _built_in() -> list[str]:
 def _note_hidden(registry: Registry) -> None:
     """A folder of the user's that is called as ours would be imported in its place."""
     spec = importlib.util.find_spec("plugins")
-    ours = str(HERE / "plugins")
-    if spec is not None and ours not in [str(Path(p).resolve()) for p in spec.submodule_search_locations or ()]:
-        registry.notes.append(f"{spec.origin} hides hooktune's own plugins: run from another folder")
+    ours = (HERE / "plugins").resolve()
+    if spec is not None and ours not in [Path(place).resolve() for place in spec.submodule_search_locations or ()]:
+        registry.notes.append(
+            f"{spec.origin} is called as hooktune's own plugins and is left out: rename it, or run from another folder"
+        )
         # built-ins come from beside core, whatever lies in the current folder
         sys.path.insert(0, str(HERE))
         sys.modules.pop("plugins", None)
@@ -66,16 +71,23 @@ def _add_folder(registry: Registry, manager: pluggy.PluginManager, name: str) ->
 def _installed(registry: Registry, disable: Collection[str]) -> Iterator[EntryPoint]:
     only = os.environ.get("HOOKTUNE_PLUGINS")
     wanted = None if only is None else {name.strip() for name in only.split(",")}
-    seen: set[tuple[str, str]] = set()
-    for entry in entry_points(group="hooktune"):
-        key = (entry.name, entry.value)
+    entries = entry_points(group="hooktune")
+    seen: set[tuple[str, str, str]] = set()
+    for entry in entries:
+        key = (entry.name, entry.value, entry.dist.name if entry.dist else "")
         # an editable install beside a wheel lists a distribution twice
         if key in seen or entry.name in disable or (wanted is not None and entry.name not in wanted):
             continue
         seen.add(key)
         yield entry
-    for name in (wanted or set()) - {name for name, _ in seen} - {""}:
-        registry.notes.append(f"HOOKTUNE_PLUGINS names {name}, which is not installed")
+    _note_absent(registry, "HOOKTUNE_PLUGINS", wanted or (), entries.names)
+    _note_absent(registry, "plugins.disable", disable, {*entries.names, *_built_in()})
+
+
+def _note_absent(registry: Registry, where: str, names: Collection[str], known: Collection[str]) -> None:
+    registry.notes += [
+        f"{where} names {name}, which is not installed" for name in sorted(set(names) - set(known)) if name
+    ]
 
 
 def _add_entry(registry: Registry, manager: pluggy.PluginManager, entry: EntryPoint) -> None:
@@ -90,8 +102,9 @@ def _conf_of(entry: EntryPoint) -> Path | None:
         spec = importlib.util.find_spec(entry.module.partition(".")[0])
     except (ImportError, ValueError):
         return None
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    return Path(places[0]) / "conf" if places else None
+    # a namespace package has several places
+    places = [Path(place) / "conf" for place in (spec.submodule_search_locations or () if spec else ())]
+    return next((place for place in places if place.is_dir()), None)
 
 
 def _own_version() -> str:
@@ -110,7 +123,7 @@ def _register(
     version: str,
     conf: Path | None,
 ) -> None:
-    """The one door: load a plugin, let pluggy look at its hooks, ask it,; what goes wrong is noted, not raised."""
+    """The one door: load a plugin, let pluggy look at its hooks, ask it; what goes wrong is noted, not raised."""
     if conf is not None and conf.is_dir():
         registry.conf_dirs.append(ConfDir(conf, name, distribution))
     had_torch = "torch" in sys.modules
@@ -124,7 +137,7 @@ def _register(
     except BaseException as error:  # SystemExit too: a plugin must not end a run that did not ask for it
         registry.broken.append(Broken(name, distribution, version, reason(error)))
         return
-    registry.plugins.append(name)
+    registry.plugins.append(Plugin(name, distribution, version))
     registry.offers += offers
     if not had_torch and "torch" in sys.modules:
         registry.notes.append(f"plugin {name} ({distribution}) imports torch when it is discovered, which is slow")
@@ -138,22 +151,17 @@ def _quietly(call: Any) -> Any:
 
 def _ask(manager: pluggy.PluginManager, plugin: Any, name: str) -> list[tuple[str, Part]]:
     _check_hooks(manager, plugin)
-    registered = f"{name}@{id(plugin)}"
-    manager.register(plugin, registered)
-    try:
-        found: list[tuple[str, Part]] = []
-        for axis, hook in AXES.items():
-            for implementation in getattr(manager.hook, hook).get_hookimpls():
-                if implementation.plugin is plugin:
-                    found += [(axis, _part(hook, answer)) for answer in _answers(implementation.function())]
-    except BaseException:
-        manager.unregister(name=registered)
-        raise
+    before = manager.get_name(plugin)
+    if before is not None:
+        raise TypeError(f"it is the same module as plugin {before.partition('@')[0]}")
+    # two distributions may give their plugins one name
+    manager.register(plugin, f"{name}@{id(plugin)}")
+    found: list[tuple[str, Part]] = []
+    for axis, hook in AXES.items():
+        for implementation in getattr(manager.hook, hook).get_hookimpls():
+            if implementation.plugin is plugin:
+                found += [(axis, _part(hook, answer)) for answer in implementation.function() or ()]
     return found
-
-
-def _answers(answer: Iterable[Any] | None) -> Iterable[Any]:
-    return answer if answer is not None else ()
 
 
 def _part(hook: str, answer: Any) -> Part:
@@ -163,9 +171,15 @@ def _part(hook: str, answer: Any) -> Part:
 
 
 def _check_hooks(manager: pluggy.PluginManager, plugin: Any) -> None:
-    """A misspelt hook would never be called, without a word."""
-    known = [name for name in dir(hookspecs) if name.startswith("hooktune_")]
+    """A hook that is misspelt or not marked would never be called, without a word."""
+    known = set(AXES.values())
     for name in dir(plugin):
-        if manager.parse_hookimpl_opts(plugin, name) is not None and name not in known:
-            near = get_close_matches(name, known, 1)
-            raise TypeError(f"there is no hook {name}" + (f" (did you mean {near[0]}?)" if near else ""))
+        marks = manager.parse_hookimpl_opts(plugin, name)
+        if marks is None:
+            if name in known:
+                raise TypeError(f"{name} is not marked with @hookimpl")
+            continue
+        hook = marks.get("specname") or name
+        if hook not in known:
+            near = get_close_matches(hook, known, 1)
+            raise TypeError(f"there is no hook {hook}" + (f" (did you mean {near[0]}?)" if near else ""))

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import pluggy
-
-from core import contracts
 from core.errors import UserError
+from core.loading import label, load_options, make_part, owner
 from core.records import API, Part
 
 HERE = Path(__file__).resolve().parent.parent
@@ -31,20 +27,18 @@ AXES: Mapping[str, str] = {
 }
 """Axis of the config -> hook that offers its parts, in the order of ``conf/config.yaml``."""
 
-CONTRACTS: Mapping[str, type] = {
-    "loader": contracts.Loader,
-    "quant": contracts.Quantizer,
-    "method": contracts.Method,
-    "objective": contracts.Objective,
-    "data": contracts.DataSource,
-    "optim": contracts.Optim,
-    "metric": contracts.Metric,
-}
-
 
 @dataclass(frozen=True)
 class Offer:
-    """A part and where it comes from."""
+    """A part and where it comes from.
+
+    Attributes:
+        axis: Where it can be chosen, such as ``method``.
+        part: The record its plugin answered with.
+        plugin: The folder in ``plugins/``, or the name of the entry point.
+        distribution: What was installed; ``hooktune`` for folders in ``plugins/``.
+        version: The distribution's.
+    """
 
     axis: str
     part: Part
@@ -63,6 +57,15 @@ class ConfDir:
 
 
 @dataclass(frozen=True)
+class Plugin:
+    """A plugin that answered."""
+
+    name: str
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True)
 class Broken:
     """A plugin that could not be asked, and why."""
 
@@ -78,16 +81,16 @@ class Registry:
 
     Attributes:
         offers: All parts, in the order they were found.
-        conf_dirs: Folders of yaml beside the main one.
+        conf_dirs: Folders of yaml beside the main one; those of broken plugins last.
         broken: Plugins that could not be asked.
-        plugins: Names of the plugins that answered.
+        plugins: Plugins that answered.
         notes: Further lines worth saying once.
     """
 
     offers: list[Offer] = field(default_factory=list[Offer])
     conf_dirs: list[ConfDir] = field(default_factory=list[ConfDir])
     broken: list[Broken] = field(default_factory=list[Broken])
-    plugins: list[str] = field(default_factory=list[str])
+    plugins: list[Plugin] = field(default_factory=list[Plugin])
     notes: list[str] = field(default_factory=list[str])
 
     def names(self, axis: str) -> list[str]:
@@ -100,117 +103,84 @@ class Registry:
         Raises:
             UserError: nobody offers it, or two do; it was written for other contracts; a module it needs is missing.
         """
-        found = [offer for offer in self.offers if offer.axis == axis and offer.part.name == name]
+        found = self._offering(axis, name)
         if not found:
             raise self._unknown(axis, name)
         if len(found) > 1:
             raise UserError(
-                f"{axis}={name} is offered twice: by {' and by '.join(owner(offer) for offer in found)}",
+                f"{axis}={name} is offered twice: {_by([owner(offer) for offer in found])}",
                 f"uninstall one of them, or plugins.disable=[{found[-1].plugin}]",
             )
         return _usable(found[0])
-
-    def _unknown(self, axis: str, name: str) -> UserError:
-        near = get_close_matches(name, self.names(axis), 1)
-        suspects = [broken for broken in self.broken if self._may_offer(broken, axis, name)]
-        if suspects and not near:
-            reasons = "; ".join(f"{broken.distribution} is broken: {broken.reason}" for broken in suspects)
-            return UserError(
-                f"{axis}={name} cannot be offered: {reasons}", f"mend or reinstall {suspects[0].distribution}"
-            )
-        guess = f"did you mean {axis}={near[0]}?  " if near else ""
-        return UserError(f"{axis}={name} does not exist", f"{guess}{axis}={'|'.join(self.names(axis))}")
-
-    def _may_offer(self, broken: Broken, axis: str, name: str) -> bool:
-        yaml = [d for d in self.conf_dirs if d.plugin == broken.plugin and (d.path / axis / f"{name}.yaml").exists()]
-        return bool(yaml) or name in broken.plugin
 
     def options_class(self, offer: Offer) -> type:
         """The dataclass with the types of a part's options.
 
         Raises:
-            UserError: it cannot be imported, or is not a frozen dataclass without defaults.
+            UserError: it cannot be imported, is no dataclass, or has defaults in code.
         """
-        cls = _load(offer, offer.part.options, "options")
-        if not (isinstance(cls, type) and is_dataclass(cls)):
-            raise UserError(f"{label(offer)}: {offer.part.options} is no dataclass", _tell(offer))
-        given = [f.name for f in fields(cls) if f.init and not _required(f)]
-        if given:
-            raise UserError(f"{label(offer)}: options {', '.join(given)} have defaults in code", _tell(offer))
-        return cls
+        return load_options(offer)
 
     def make(self, offer: Offer, options: Any) -> Any:
         """The object behind a part.
 
         Raises:
-            UserError: it cannot be imported, or is not what its kind asks for.
+            UserError: it cannot be imported, is not what its kind asks for, or does not take ``options``.
         """
-        for module in offer.part.import_first:
-            importlib.import_module(module)
-        cls = _load(offer, offer.part.target, "target")
-        kind = CONTRACTS[offer.axis]
-        if not (isinstance(cls, type) and issubclass(cls, kind)):
-            raise UserError(
-                f"{label(offer)}: {offer.part.target} is no subclass of core.api.{kind.__name__}", _tell(offer)
-            )
-        missing = sorted(getattr(cls, "__abstractmethods__", ()))
-        if missing:
-            raise UserError(f"{label(offer)}: {cls.__name__} does not define {', '.join(missing)}", _tell(offer))
-        return cls(options)
+        return make_part(offer, options)
 
     def warnings(self, chosen: Mapping[str, str]) -> list[str]:
-        """One line for each thing that is wrong but does not concern what was chosen."""
+        """One line for each thing that is wrong but does not concern what was chosen.
+
+        Args:
+            chosen: Axis -> name; what is wrong with these is an error elsewhere.
+        """
         lines = [f"plugin {b.plugin} ({b.distribution}) is left out: {b.reason}" for b in self.broken]
-        for axis, name in _twice((offer.axis, offer.part.name) for offer in self.offers):
-            if chosen.get(axis) != name:
-                lines.append(f"{axis}={name} is offered twice and cannot be chosen")
+        for axis, name in dict.fromkeys((offer.axis, offer.part.name) for offer in self.offers):
+            owners = [owner(offer) for offer in self._offering(axis, name)]
+            if len(owners) > 1 and chosen.get(axis) != name:
+                lines.append(f"{axis}={name} is offered twice, {_by(owners)}, and cannot be chosen")
         for axis, name, owners in self.shadowed():
             if chosen.get(axis) != name:
-                lines.append(f"{axis}/{name}.yaml is shipped twice, by {' and by '.join(owners)}")
+                lines.append(f"{axis}/{name}.yaml is shipped twice, {_by(owners)}")
         return [*lines, *self.notes]
 
     def shadowed(self) -> list[tuple[str, str, list[str]]]:
-        """(axis, name, owners) of each yaml file that more than one folder has; ``common.yaml`` included."""
-        owners: dict[tuple[str, str], list[str]] = {}
+        """(axis, name, owners) of each yaml file that more than one folder has; ``common.yaml`` included.
+
+        Folders of broken plugins do not count: Hydra looks there last, so they hide nothing.
+        """
+        owners: dict[tuple[str, str], dict[Path, str]] = {}
         for folder in [ConfDir(HERE / "conf", "built-in", "hooktune"), *self.conf_dirs]:
+            if self.is_broken(folder):
+                continue
             for file in sorted(folder.path.glob("*/*.yaml")):
-                owners.setdefault((file.parent.name, file.stem), []).append(folder.distribution)
-        return [(axis, name, who) for (axis, name), who in owners.items() if len(who) > 1]
+                # two entry points of one package share its folder: the same file is no conflict
+                owners.setdefault((file.parent.name, file.stem), {})[file.resolve()] = folder.distribution
+        return [(axis, name, list(who.values())) for (axis, name), who in owners.items() if len(who) > 1]
 
+    def is_broken(self, folder: ConfDir) -> bool:
+        """Whether the folder belongs to a plugin that could not be asked."""
+        return any((b.plugin, b.distribution) == (folder.plugin, folder.distribution) for b in self.broken)
 
-# ----------------------------------------------------------------------------------------------------------- loading
-def reason(error: BaseException) -> str:
-    """Why a plugin's code failed, in one line."""
-    text = " ".join(str(error).split())
-    if isinstance(error, SyntaxError):
-        return f"syntax error in {error.filename}:{error.lineno}: {error.msg}"
-    if isinstance(error, SystemExit):
-        return f"it calls sys.exit({text})"
-    if isinstance(error, pluggy.PluginValidationError):
-        return (
-            text.partition(" Argument(s)")[2] and f"a hook takes no argument{text.partition(' Argument(s)')[2]}"
-        ) or text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    def _offering(self, axis: str, name: str) -> list[Offer]:
+        return [offer for offer in self.offers if (offer.axis, offer.part.name) == (axis, name)]
 
+    def _unknown(self, axis: str, name: str) -> UserError:
+        suspects = [broken for broken in self.broken if self._may_offer(broken, axis, name)]
+        if suspects:
+            reasons = "; ".join(f"{_source(broken)} is broken: {broken.reason}" for broken in suspects)
+            return UserError(f"{axis}={name} cannot be offered: {reasons}", f"mend or reinstall {_source(suspects[0])}")
+        near = get_close_matches(name, self.names(axis), 1)
+        guess = f"did you mean {axis}={near[0]}?  " if near else ""
+        return UserError(f"{axis}={name} does not exist", f"{guess}{axis}={'|'.join(self.names(axis))}")
 
-def _load(offer: Offer, place: str, what: str) -> Any:
-    module_name, _, attribute = place.partition(":")
-    try:
-        module: ModuleType = importlib.import_module(module_name)
-    except UserError:
-        raise
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise UserError(f"{label(offer)}: {what} {place} cannot be imported: {reason(error)}", _tell(offer)) from error
-    try:
-        return getattr(module, attribute)
-    except AttributeError:
-        near = get_close_matches(attribute, dir(module), 1)
-        raise UserError(
-            f"{label(offer)}: {module_name} has no {attribute}" + (f" (did you mean {near[0]}?)" if near else ""),
-            _tell(offer),
-        ) from None
+    def _may_offer(self, broken: Broken, axis: str, name: str) -> bool:
+        """By its name, or by a yaml of that name in its folder; the yaml of built-in plugins is in the main one."""
+        folders = [folder.path for folder in self.conf_dirs if folder.plugin == broken.plugin]
+        if broken.distribution == "hooktune":
+            folders.append(HERE / "conf")
+        return name == broken.plugin or any((folder / axis / f"{name}.yaml").exists() for folder in folders)
 
 
 def _usable(offer: Offer) -> Offer:
@@ -227,32 +197,16 @@ def _usable(offer: Offer) -> Offer:
 
 
 def _there(module: str) -> bool:
+    """Whether it is installed; only its top package is looked for, as finding a submodule imports its parents."""
     try:
-        return importlib.util.find_spec(module) is not None
+        return importlib.util.find_spec(module.partition(".")[0]) is not None
     except (ImportError, ValueError):
         return False
 
 
-def _required(option: Any) -> bool:
-    from dataclasses import MISSING
-
-    return option.default is MISSING and option.default_factory is MISSING
+def _source(broken: Broken) -> str:
+    return broken.distribution if broken.distribution != "hooktune" else f"hooktune (plugins/{broken.plugin})"
 
 
-def _twice(keys: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    seen: set[tuple[str, str]] = set()
-    return list(dict.fromkeys(key for key in keys if key in seen or seen.add(key)))
-
-
-def owner(offer: Offer) -> str:
-    """The distribution, and the folder for parts that came with hooktune."""
-    return offer.distribution if offer.distribution != "hooktune" else f"hooktune (plugins/{offer.plugin})"
-
-
-def label(offer: Offer) -> str:
-    """How an error names a part."""
-    return f"{offer.axis}={offer.part.name} of {owner(offer)}"
-
-
-def _tell(offer: Offer) -> str:
-    return f"tell the authors of {offer.distribution}, or choose another {offer.axis}: --help lists them"
+def _by(owners: list[str]) -> str:
+    return "by " + " and by ".join(owners)

@@ -9,16 +9,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from core import capabilities, schema
+from core.choices import NO_PART, default_choices
 from core.discovery import discover
 from core.errors import UserError
 from core.hydra_app import CONF, compose_tree, plain
+from core.normalise import normalise
 from core.options import ModelOptions
-from core.overrides import VALUES, check_group, check_key, disabled, group_choice, parse
+from core.overrides import disabled, parse
 from core.registry import AXES, Offer, Registry
 from core.trainer_options import TrainerOptions
-
-NO_PART = {"metric": ("auto", "none")}
-"""Choices that are no part: nothing to measure, or what the data source suggests."""
 
 NAMED = ("method", "quant", "objective", "data", "optim", "loader", "model")
 """Axes that name a run's folder, in this order."""
@@ -92,19 +91,21 @@ def composed(overrides: Sequence[str], registry: Registry | None = None) -> Conf
 
 
 def from_composed(tree: DictConfig, choices: Mapping[str, str], typed: Sequence[str], registry: Registry) -> Config:
-    """Check what Hydra tree and make the options objects.
+    """Check what Hydra composed and make the options objects.
 
     Raises:
         UserError: a name, key or value is wrong.
     """
-    schema.check_root(tree)
+    where = Experiment(choices.get("experiment"), registry)
+    schema.check_root(tree, where.sets)
     offers = {a: registry.find(a, n) for a, n in choices.items() if a in AXES and n not in NO_PART.get(a, ())}
     _refuse_shadowed(choices, registry)
     for axis in AXES:
         schema.check_name(tree, axis, choices[axis])
     if tree.optim.get("lr") is None and "lr" in tree.optim:
         tree.optim.lr = 1e-3 if "adapter" in offers["method"].part.provides else 1e-5
-    where = Experiment(choices.get("experiment"), registry)
+    run = schema.to_options("run", tree.run, schema.RunOptions, "a run", where.sets)
+    schema.to_options("plugins", tree.plugins, schema.PluginOptions, "plugins", where.sets)
     options = {
         axis: schema.to_options(axis, tree[axis], registry.options_class(offer), offer.part.name, where.sets)
         for axis, offer in offers.items()
@@ -117,8 +118,8 @@ def from_composed(tree: DictConfig, choices: Mapping[str, str], typed: Sequence[
         options=options,
         model=schema.to_options("model", tree.model, ModelOptions, "model", where.sets),
         trainer=schema.to_options("trainer", tree.trainer, TrainerOptions, "trainer", where.sets),
-        seed=schema.whole("seed", tree),
-        run_dir=tree.run.dir,
+        seed=schema.seed_of(tree),
+        run_dir=run.dir,
         registry=registry,
     )
 
@@ -127,97 +128,12 @@ def with_metric(config: Config, name: str) -> Config:
     """The same config with ``metric=auto`` resolved.
 
     Raises:
-        UserError: the data source suggests a metric that nobody offers.
+        UserError: the data source suggests a metric that nobody offers, or that the other parts do not fit.
     """
-    typed = [line for line in config.overrides if line.lstrip("+") != "metric=auto"]
-    return composed([*typed, f"metric={name}"], config.registry)
-
-
-def normalise(overrides: Sequence[str], registry: Registry, multirun: bool) -> list[str]:
-    """The overrides as Hydra takes them: a leading plus stripped from every axis and key that exists.
-
-    Raises:
-        UserError: an axis, name or key does not exist.
-    """
-    parsed = parse(overrides)
-    names = all_names(registry)
-    groups = [override for override in parsed if group_choice(override)]
-    chosen = {override.key_or_group: check_group(override, names, multirun) for override in groups}
-    _once(parsed)
-    if multirun:
-        # every combination has its own keys: each job is checked when it is composed
-        known, free = _keys_of_any(chosen, registry)
-    else:
-        first, _ = compose_tree([_without_plus(o.input_line) for o in groups], registry)
-        known, free = _keys(first)
-    lines: list[str] = []
-    for override in parsed:
-        bare = _without_plus(override.input_line)
-        lines.append(bare if group_choice(override) else check_key(override, known, free, multirun))
-    return lines
-
-
-def _once(parsed: Sequence[Any]) -> None:
-    seen: set[str] = set()
-    for override in parsed:
-        if group_choice(override) and override.key_or_group in seen:
-            raise UserError(f"{override.key_or_group} is chosen twice", f"keep one {override.key_or_group}=NAME")
-        seen.add(override.key_or_group)
-
-
-def _without_plus(line: str | None) -> str:
-    return (line or "").lstrip("+")
-
-
-def _keys_of_any(chosen: Mapping[str, Sequence[str]], registry: Registry) -> tuple[set[str], set[str]]:
-    known: set[str] = set()
-    free: set[str] = set()
-    widest = max((len(names) for names in chosen.values()), default=1)
-    for i in range(widest):
-        lines = [f"{axis}={names[min(i, len(names) - 1)]}" for axis, names in chosen.items() if names]
-        keys, mappings = _keys(compose_tree(lines, registry)[0])
-        known |= keys
-        free |= mappings
-    return known, free
-
-
-def _keys(tree: DictConfig) -> tuple[set[str], set[str]]:
-    """Every key, and those that hold a mapping an option may fill."""
-    known: set[str] = set()
-    free: set[str] = set()
-
-    def walk(node: Mapping[str, Any], prefix: str) -> None:
-        for key, value in node.items():
-            known.add(f"{prefix}{key}")
-            if isinstance(value, Mapping):
-                if prefix:
-                    free.add(f"{prefix}{key}")
-                walk(value, f"{prefix}{key}.")
-
-    walk(plain(tree), "")
-    return known, free
-
-
-# ------------------------------------------------------------------------------------------------------------- names
-def all_names(registry: Registry) -> dict[str, list[str]]:
-    """Axis -> every name it can take."""
-    names = {axis: [*registry.names(axis), *NO_PART.get(axis, ())] for axis in AXES}
-    for axis in AXES:  # a broken plugin's yaml: naming it must say why it is broken
-        names[axis] += [n for n in yaml_names(axis, registry) if n not in names[axis] and n != "common"]
-    return names | {axis: yaml_names(axis, registry) for axis in VALUES}
-
-
-def yaml_names(axis: str, registry: Registry) -> list[str]:
-    """Names of the yaml files of an axis, in any folder."""
-    folders = [CONF, *(folder.path for folder in registry.conf_dirs)]
-    return sorted({file.stem for folder in folders for file in (folder / axis).glob("*.yaml")})
-
-
-def default_choices() -> dict[str, str]:
-    """What ``conf/config.yaml`` chooses."""
-    whole: Any = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))
-    entries: list[Any] = whole["defaults"]
-    return {axis: name for entry in entries if isinstance(entry, dict) for axis, name in entry.items()}
+    typed = [line for line in config.overrides if line.lstrip("+").partition("=")[0] != "metric"]
+    resolved = composed([*typed, f"metric={name}"], config.registry)
+    capabilities.check(resolved.offers, capabilities.words(), resolved.registry)
+    return resolved
 
 
 def _refuse_shadowed(choices: Mapping[str, str], registry: Registry) -> None:
@@ -241,6 +157,9 @@ class Experiment:
             return None
         for folder in [CONF, *(d.path for d in self.registry.conf_dirs)]:
             file = folder / "experiment" / f"{self.name}.yaml"
-            if file.exists() and OmegaConf.select(OmegaConf.load(file), key) is not None:
-                return str(file)
+            if file.exists():
+                holder, _, last = key.rpartition(".")
+                whole = OmegaConf.load(file)
+                node = OmegaConf.select(whole, holder) if holder else whole
+                return str(file) if isinstance(node, DictConfig) and last in node else None
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.compose import NO_PART, default_choices
+from core.choices import NO_PART, default_choices
 from core.discovery import discover
 from core.hydra_app import CONF
 from core.overrides import VALUES

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -50,20 +52,31 @@ def compose_tree(typed: Sequence[str], registry: Registry) -> tuple[DictConfig, 
         UserError: Hydra refuses it.
     """
     use_folders(registry)
-    full = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        with _raising(), _apart(), initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
             tree = compose("config", list(typed), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise translate(error) from error
-    finally:
-        if full is None:
-            del os.environ["HYDRA_FULL_ERROR"]
     choices = {axis: name for axis, name in tree.hydra.runtime.choices.items() if axis in GROUPS}
     OmegaConf.set_struct(tree, False)
     del tree["hydra"]
     return tree, choices
+
+
+def _raising() -> AbstractContextManager[Any]:
+    """While inside, Hydra raises instead of printing."""
+    return patch.dict(os.environ, HYDRA_FULL_ERROR="1")
+
+
+@contextmanager
+def _apart() -> Generator[None]:
+    """While inside, Hydra's one global instance is free: a sweep's job or a notebook may be within another."""
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 def translate(error: Exception) -> UserError:
@@ -71,7 +84,10 @@ def translate(error: Exception) -> UserError:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     lines = [line.strip() for line in str(getattr(cause, "msg", None) or cause).splitlines() if line.strip()]
     key = getattr(cause, "full_key", None)
-    return UserError(f"{key}: {lines[0]}" if key else lines[0], "python -m core --cfg job shows the whole config")
+    options = getattr(error, "options", None)
+    if options:
+        return UserError(lines[0], f"one of {', '.join(options)}")
+    return UserError(f"{key}: {lines[0]}" if key else lines[0], f"{key}=VALUE" if key else "look for a typo")
 
 
 def plain(tree: DictConfig) -> dict[str, Any]:
@@ -96,7 +112,7 @@ def run_hydra(argv: Sequence[str], registry: Registry, task: Callable[[DictConfi
     use_folders(registry)
     app = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)
     try:
-        with patch.object(sys, "argv", ["hooktune", *argv]), patch.dict(os.environ, HYDRA_FULL_ERROR="1"):
+        with patch.object(sys, "argv", ["hooktune", *argv]), _raising():
             app()
-    except HydraException as error:
+    except (HydraException, OmegaConfBaseException) as error:
         raise translate(error) from error

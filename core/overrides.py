@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from core.errors import UserError
@@ -19,26 +22,37 @@ VALUES = ("model", "trainer", "experiment")
 GROUPS = (*AXES, *VALUES)
 
 
+STRUCTURE = set("'\"\\,[]{}()$")
+"""Signs that mean something in Hydra's grammar: a value without them is plain text, whatever Hydra makes of it."""
+
+
 def parse(typed: Sequence[str]) -> list[Override]:
-    """Parse overrides with Hydra's grammar.
+    """Parse overrides with Hydra's grammar; letters and signs that it lacks are quoted for it.
 
     Raises:
         UserError: one is no override, or its value needs quotes.
+
+    Example:
+        >>> [str(override.value()) for override in parse(["data.train=käse=1.jsonl"])]
+        ['käse=1.jsonl']
     """
     return [_parse(line) for line in typed]
 
 
 def _parse(line: str) -> Override:
-    if "=" not in line and not line.startswith("~"):
-        near = get_close_matches(line.lstrip("+"), GROUPS, 1)
+    key, equals, value = line.partition("=")
+    if not key.lstrip("+~") or not (equals or line.startswith("~")):
+        near = get_close_matches(key.lstrip("+"), GROUPS, 1)
         raise UserError(f"{line!r} is no override", f"{near[0] if near else 'method'}=NAME, or KEY=VALUE")
-    try:
-        return OverridesParser.create().parse_override(line)
-    except HydraException as error:
-        key, _, value = line.partition("=")
-        raise UserError(
-            f"{line}: its value cannot be read: {str(error).splitlines()[0]}", f"quote it: '{key}={quoted(value)}'"
-        ) from error
+    parser = OverridesParser.create()
+    as_text = f"{key}={quoted(value)}"
+    for attempt in [line] if STRUCTURE & set(value) else [line, as_text]:
+        with suppress(HydraException):
+            return parser.parse_override(attempt)
+    with suppress(HydraException):
+        parser.parse_override(f"{key}=0")
+        raise UserError(f"{line}: its value cannot be read", f"quote it: {shlex.quote(as_text)}")
+    raise UserError(f"{key!r} is no name of an option", "python -m core --cfg job lists the options")
 
 
 def quoted(value: object) -> str:
@@ -48,8 +62,9 @@ def quoted(value: object) -> str:
         >>> print("data.train=" + quoted("my, rows.jsonl"))
         data.train="my, rows.jsonl"
     """
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
+    # what looks like an interpolation is text too: OmegaConf wants a backslash before it, and those before that doubled
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", str(value))
+    return QuotedString(text, Quote.double).with_quotes()
 
 
 def disabled(overrides: Sequence[Override]) -> list[str]:
@@ -79,17 +94,18 @@ def check_group(override: Override, names: Mapping[str, Collection[str]], multir
     if override.is_delete():
         raise UserError(f"{line}: a run needs a choice for {axis}", f"{axis}={'|'.join(sorted(names[axis]))}")
     chosen = _values(override, names[axis], multirun)
+    if axis == "experiment" and chosen == [None]:
+        return []
     for value in chosen:
-        if value is None and axis == "experiment":
-            continue
         if not isinstance(value, str) or value not in names[axis]:
-            known = sorted(names[axis])
-            near = get_close_matches(str(value), known, 1)
-            guess = f"did you mean {axis}={near[0]}?  " if near else ""
-            raise UserError(
-                f"{axis}={'null' if value is None else value} does not exist", f"{guess}{axis}={'|'.join(known)}"
-            )
+            raise _no_such_name(axis, "null" if value is None else str(value), sorted(names[axis]))
     return [str(value) for value in chosen]
+
+
+def _no_such_name(axis: str, name: str, known: Sequence[str]) -> UserError:
+    near = get_close_matches(name, known, 1) or [n for n in known if n.lower() == name.lower()]
+    guess = f"did you mean {axis}={near[0]}?  " if near else ""
+    return UserError(f"{axis}={name} does not exist", f"{guess}{axis}={'|'.join(known)}")
 
 
 def _values(override: Override, known: Collection[str], multirun: bool) -> list[Any]:
@@ -98,7 +114,11 @@ def _values(override: Override, known: Collection[str], multirun: bool) -> list[
     _only_multirun(override, multirun)
     value: Any = override.value()
     if hasattr(value, "filter"):  # glob(*)
-        return list(value.filter(sorted(known)))
+        found = list(value.filter(sorted(known)))
+        if not found:
+            names = "|".join(sorted(known))
+            raise UserError(f"{override.input_line} finds no name", f"{override.key_or_group}={names}")
+        return found
     return [_plain(element) for element in value.list] if hasattr(value, "list") else [str(value)]
 
 
@@ -111,11 +131,18 @@ def _only_multirun(override: Override, multirun: bool) -> None:
     if not multirun:
         key, value = (override.input_line or "").split("=", 1)
         raise UserError(
-            f"{key}={value} is several values", f"""add -m for a run each, or quote it: '{key}="{value}"'"""
+            f"{key}={value} is several values",
+            f"add -m for a run each; a list is {key}=[{value}], text is {shlex.quote(f'{key}={quoted(value)}')}",
         )
 
 
-def check_key(override: Override, known: Collection[str], free: Collection[str], multirun: bool) -> str:
+def check_key(
+    override: Override,
+    known: Collection[str],
+    free: Collection[str],
+    multirun: bool,
+    unknown: Callable[[str, str], UserError],
+) -> str:
     """Check a value's key and return the override as Hydra takes it.
 
     Args:
@@ -123,6 +150,7 @@ def check_key(override: Override, known: Collection[str], free: Collection[str],
         known: Every key there is, with its group: ``"method.rank"``.
         free: Keys that hold a mapping, below which any key may be added.
         multirun: Whether several values are fine.
+        unknown: Makes the error for a key and its value.
 
     Raises:
         UserError: it removes a key, or no part chosen has it.
@@ -134,24 +162,37 @@ def check_key(override: Override, known: Collection[str], free: Collection[str],
         raise UserError(f"{line}: a key cannot be placed elsewhere", f"{key}=VALUE")
     if override.is_sweep_override():
         _only_multirun(override, multirun)
-    below_free = any(key.startswith(f"{name}.") for name in free)
+    adds = any(f"{key}.".startswith(f"{name}.") for name in free)
     if override.is_delete():
         raise UserError(f"{line}: {key} cannot be removed", f"{key}=null where null is a value, or leave it out")
-    if key not in known and not below_free:
-        raise unknown(key, known)
+    if key not in known and not adds:
+        raise unknown(key, line.partition("=")[2])
     if override.is_force_add():
         return line
-    return ("++" if below_free else "") + line.lstrip("+")
+    return ("++" if adds else "") + line.lstrip("+")
 
 
-def unknown(key: str, known: Collection[str]) -> UserError:
-    """The error for a key that nothing chosen has."""
+def no_such_key(key: str, value: str, known: Collection[str]) -> UserError:
+    """The error for a key whose first word is neither an axis nor a key."""
     group, dot, name = key.partition(".")
-    if not dot or group not in {k.partition(".")[0] for k in known}:
-        near = get_close_matches(group, [*GROUPS, *(k for k in known if "." not in k)], 1)
-        guess = f"did you mean {near[0]}{dot}{name}?" if near else "the axes are " + ", ".join(GROUPS)
-        return UserError(f"{key}: there is no such axis or key", guess)
-    options = sorted(k.partition(".")[2] for k in known if k.startswith(f"{group}.") and k != f"{group}.name")
-    near = get_close_matches(name, options, 1)
+    near = get_close_matches(group, [*GROUPS, *(k for k in known if "." not in k and k not in GROUPS)], 1)
+    guess = f"did you mean {near[0]}{dot}{name}={value}?" if near else "the axes are " + ", ".join(GROUPS)
+    return UserError(f"{key}: there is no such axis or key", guess)
+
+
+def no_such_option(key: str, part: str, known: Collection[str], elsewhere: Sequence[str]) -> UserError:
+    """The error for an option that the chosen part lacks.
+
+    Args:
+        key: With its group.
+        part: What was chosen for the group, or the group.
+        known: Every key there is, with its group.
+        elsewhere: Choices that have the option: ``["method=lora"]``.
+    """
+    group, _, name = key.partition(".")
+    options = [k.partition(".")[2] for k in known if k.startswith(f"{group}.") and k != f"{group}.name"]
+    near = get_close_matches(name, options, 1) or (options if len(options) == 1 else [])
     guess = f"did you mean {group}.{near[0]}?  " if near else ""
-    return UserError(f"{key}: there is no such option", f"{guess}(options: {', '.join(options)})")
+    if elsewhere and not near:
+        guess = f"{' or '.join(elsewhere)} has it  "
+    return UserError(f"{key}: {part} has no such option", f"{guess}(options: {', '.join(options) or 'none'})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,13 +11,29 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from core.errors import UserError
+from core.options import within
 from core.overrides import GROUPS
 
-ROOT: Mapping[str, tuple[str, ...]] = {"run": ("dir",), "plugins": ("disable",)}
-"""Top-level nodes that are no axis, and their keys; ``seed`` is a value."""
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a run is written."""
+
+    dir: str | None
 
 
-def check_root(composed: DictConfig) -> None:
+@dataclass(frozen=True, kw_only=True)
+class PluginOptions:
+    """Which plugins are left out."""
+
+    disable: list[str]
+
+
+ROOT: Mapping[str, type] = {"run": RunOptions, "plugins": PluginOptions}
+"""Top-level nodes that are no axis, and their types; ``seed`` is a value."""
+
+
+def check_root(composed: DictConfig, experiment_sets: Callable[[str], str | None]) -> None:
     """Every top-level key is known and there.
 
     Raises:
@@ -26,15 +42,17 @@ def check_root(composed: DictConfig) -> None:
     wanted = {*GROUPS, *ROOT, "seed"} - {"experiment"}
     for key in sorted(wanted - set(map(str, composed))):
         raise UserError(f"the config has no {key}", f"an experiment or override removed it: give {key} a value")
-    for key in composed:
+    for key in map(str, composed):
         if key not in wanted and key != "experiment":
-            near = get_close_matches(str(key), sorted(wanted), 1)
+            near = get_close_matches(key, sorted(wanted), 1)
+            file = experiment_sets(key)
+            source = f"{file} sets {key}" if file else key
             raise UserError(
-                f"{key}: there is no such axis or key", f"did you mean {near[0]}?" if near else "leave it out"
+                f"{source}: there is no such axis or key", f"did you mean {near[0]}?" if near else "leave it out"
             )
-    for node, keys in ROOT.items():
-        if not isinstance(composed[node], DictConfig) or set(composed[node]) != set(keys):
-            raise UserError(f"{node} does not hold just {', '.join(keys)}", f"{node}.{keys[0]}=VALUE")
+    for key in wanted - {"seed"}:
+        if not isinstance(composed[key], DictConfig):
+            raise UserError(f"{key} is one value, but holds several options", f"{key}.OPTION=VALUE")
 
 
 def check_name(composed: DictConfig, axis: str, choice: str) -> None:
@@ -52,15 +70,18 @@ def check_name(composed: DictConfig, axis: str, choice: str) -> None:
         )
 
 
-def whole(key: str, tree: DictConfig) -> int:
-    """A whole number at the top level.
+def seed_of(tree: DictConfig) -> int:
+    """The seed.
 
     Raises:
-        UserError: it is none, or missing.
+        UserError: it is no whole number, out of range, or missing.
     """
-    value = None if OmegaConf.is_missing(tree, key) else tree[key]
+    if OmegaConf.is_missing(tree, "seed"):
+        raise UserError("seed is missing", "seed=0")
+    value = tree["seed"]
     if isinstance(value, bool) or not isinstance(value, int):
-        raise UserError(f"{key}={value} is no whole number", f"{key}=0")
+        raise UserError(f"seed={'null' if value is None else value} is no whole number", "seed=0")
+    within("seed", value, 0, 2**32 - 1)
     return value
 
 
@@ -103,7 +124,7 @@ def _check_keys(
         near = get_close_matches(key, known, 1)
         source = f"{file} sets {axis}.{key}" if file else f"{axis}.{key}"
         guess = f"did you mean {axis}.{near[0]}?  " if near else ""
-        fix = f"choose the {axis} it was written for" if file else f"{guess}(options: {listed or 'none'})"
+        fix = f"{guess}choose the {axis} it was written for" if file else f"{guess}(options: {listed or 'none'})"
         raise UserError(f"{source}: {part} has no such option", fix)
     for key in known:
         if key not in node:

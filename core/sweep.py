@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-import csv
+import copy
 import gc
 import sys
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 import core
 from core import capabilities
-from core.compose import Config, composed, from_composed, normalise
+from core.compose import Config, composed, from_composed
 from core.discovery import discover
 from core.errors import UserError
-from core.hydra_app import plain, run_hydra
-from core.overrides import disabled, group_choice, parse, quoted
-from core.registry import AXES, Registry
-
-
-@dataclass
-class Job:
-    """One line of ``table.csv``."""
-
-    job: int
-    overrides: str
-    state: str
-    metric: str = ""
-    before: float | None = None
-    after: float | None = None
-    seconds: float | None = None
-    peak_memory: int | None = None
+from core.hydra_app import run_hydra, translate
+from core.normalise import normalise
+from core.overrides import disabled, parse, quoted
+from core.registry import Registry
+from core.sweep_table import Job, SweepTable
 
 
 def sweep(typed: Sequence[str]) -> int:
@@ -51,32 +40,29 @@ def sweep(typed: Sequence[str]) -> int:
     """
     registry = discover(disabled(parse(typed)))
     lines = normalise(typed, registry, multirun=True)
-    for job in combinations(lines, registry):
+    jobs = combinations(lines)
+    for job in jobs:
         composed(job, registry)
-    folder = _folder(lines)
-    done: list[Job] = []
+    table = SweepTable(_folder(lines))
     kept = [line for line in lines if not line.startswith("run.dir=")]
-
-    def task(tree: DictConfig) -> float | None:
-        return _one(tree, folder, registry, done)
-
+    own = [f"{key}={quoted(table.folder)}" for key in ("run.dir", "hydra.sweep.dir")]
     try:
-        run_hydra(["-m", *kept, f"run.dir={quoted(folder)}"], registry, task)
+        run_hydra(["-m", *kept, *own], registry, lambda tree: _one(tree, table, registry))
     finally:
-        if done:
-            _report(folder, done)
-    return 0 if all(job.state == "done" for job in done) else 1
+        done = table.show()
+    return 0 if len(done) >= max(len(jobs), 1) and all(job.state == "done" for job in done) else 1
 
 
-def combinations(lines: Sequence[str], registry: Registry) -> list[list[str]]:
-    """The overrides of each job, as Hydra's basic sweeper makes them; the first only when another sweeper chooses.
+def combinations(lines: Sequence[str]) -> list[list[str]]:
+    """The overrides of each job, as Hydra's basic sweeper makes them; none when another sweeper chooses.
+
+    Raises:
+        UserError: a range that only another sweeper can take values from.
 
     Example:
-        >>> combinations(["method=lora,full", "seed=1"], Registry())
+        >>> combinations(["method=lora,full", "seed=1"])
         [['method=lora', 'seed=1'], ['method=full', 'seed=1']]
     """
-    from itertools import product
-
     if any(line.startswith("hydra/sweeper") for line in lines):
         return []
     choices: list[list[str]] = []
@@ -84,46 +70,48 @@ def combinations(lines: Sequence[str], registry: Registry) -> list[list[str]]:
         line = override.input_line or ""
         if line.startswith(("hydra.", "hydra/")):
             continue
-        if not override.is_sweep_override():
-            choices.append([line])
-        elif group_choice(override) and hasattr(override.value(), "filter"):
-            names = registry.names(override.key_or_group) if override.key_or_group in AXES else []
-            choices.append([f"{override.key_or_group}={name}" for name in override.value().filter(names)])  # pyright: ignore
-        else:
-            choices.append([f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()])
+        try:
+            values = override.sweep_string_iterator() if override.is_sweep_override() else None
+            key = override.get_key_element()
+            choices.append([line] if values is None else [f"{key}={value}" for value in values])
+        except HydraException as error:
+            raise UserError(f"{line}: {translate(error).what}", f"{override.key_or_group}=A,B,C") from error
     return [list(job) for job in product(*choices)]
 
 
 def _folder(lines: Sequence[str]) -> Path:
-    given = next((str(o.value()) for o in parse(lines) if o.key_or_group == "run.dir"), None)
-    swept = [o.key_or_group for o in parse(lines) if o.is_sweep_override()]
-    name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{'-'.join(key.replace('/', '.') for key in swept) or 'sweep'}"
-    folder = Path(given or f"sweeps/{name}").absolute()
-    if folder.exists() and any(folder.iterdir()):
+    overrides = parse(lines)
+    swept = [override.key_or_group for override in overrides if override.is_sweep_override()]
+    if "run.dir" in swept:
+        raise UserError("run.dir is the folder of the whole sweep", "run.dir=FOLDER, one value")
+    given: Any = next((o.value() for o in overrides if o.key_or_group == "run.dir"), None)
+    what = "-".join(key.replace("/", ".") for key in swept) or "sweep"
+    folder = Path(f"sweeps/{datetime.now():%Y-%m-%d_%H-%M-%S}_{what}" if given is None else str(given)).absolute()
+    if folder.is_file() or (folder.exists() and any(folder.iterdir())):
         raise UserError(f"{folder} is there and not empty", "run.dir=FOLDER that is new")
     return folder
 
 
-def _one(tree: DictConfig, folder: Path, registry: Registry, done: list[Job]) -> float | None:
+def _one(tree: DictConfig, table: SweepTable, registry: Registry) -> float | None:
     """Run one job; whatever happens to it, the others run."""
     hydra = HydraConfig.get()
     typed = [line for line in hydra.overrides.task if not line.startswith("run.dir=")]
-    job = Job(int(hydra.job.num), " ".join(typed), "running")
-    done.append(job)
+    job = Job(int(hydra.job.num), " ".join(typed), "stopped")
     print(f"\njob {job.job}: {job.overrides}", flush=True)
-    began = time.monotonic()
-    config = _config(tree, typed, folder / str(job.job), registry)
-    _train(config, job)
+    try:
+        _train(_config(tree, typed, table.folder / str(job.job), registry), job)
+    finally:
+        table.add(job)
     # outside the except blocks, where the error held the failed job's model
     gc.collect()
-    job.seconds = job.seconds or round(time.monotonic() - began, 3)
     return job.after
 
 
 def _config(tree: DictConfig, typed: Sequence[str], folder: Path, registry: Registry) -> Config:
-    own = OmegaConf.create(plain(tree))
-    own.run.dir = str(folder)
-    choices = {a: n for a, n in HydraConfig.get().runtime.choices.items() if not a.startswith("hydra/")}
+    own = copy.deepcopy(tree)
+    OmegaConf.set_struct(own, False)
+    own.run.dir = str(folder).replace("${", "\\${")
+    choices = {axis: name for axis, name in HydraConfig.get().runtime.choices.items() if not axis.startswith("hydra/")}
     return from_composed(own, choices, [*typed, f"run.dir={quoted(folder)}"], registry)
 
 
@@ -132,8 +120,9 @@ def _train(config: Config, job: Job) -> None:
         capabilities.check(config.offers, capabilities.words(), config.registry)
     except UserError as error:
         job.state = "refused"
-        print(error, file=sys.stderr)
+        print(f"refused: {error.what}; {error.fix}", file=sys.stderr)
         return
+    began = time.monotonic()
     try:
         result: Any = core.train(config)
         job.state, job.seconds, job.peak_memory = "done", result.seconds, result.peak_memory
@@ -147,34 +136,5 @@ def _train(config: Config, job: Job) -> None:
     except Exception:
         job.state = "failed"
         traceback.print_exc()
-    except KeyboardInterrupt:
-        job.state = "stopped"
-        raise
-
-
-def _report(folder: Path, done: Sequence[Job]) -> None:
-    """``table.csv``, and a line for each job."""
-    from rich.console import Console
-    from rich.table import Table
-
-    names = [field.name for field in fields(Job)]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(names)
-        writer.writerows([getattr(job, name) for name in names] for job in done)
-    table = Table(*names, show_edge=False, pad_edge=False)
-    for job in done:
-        table.add_row(*(_cell(name, getattr(job, name)) for name in names))
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print()
-    console.print(table)
-    console.print(f"\nsaved {folder}")
-
-
-def _cell(name: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if name == "peak_memory":
-        return f"{value / 1e9:.2f} GB"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    finally:
+        job.seconds = job.seconds or round(time.monotonic() - began, 3)

@@ -1,0 +1,96 @@
+"""The lines of a sweep: written as jobs end, by whatever process ran them, and printed when all have."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass
+class Job:
+    """One line of ``table.csv``.
+
+    Attributes:
+        job: Its number, which is also its folder.
+        overrides: What makes it differ.
+        state: ``done``, ``failed``, ``refused`` or ``stopped``.
+        metric: Name of what was measured.
+        before: Its value before training.
+        after: Its value after training.
+        seconds: How long it took.
+        peak_memory: Bytes above what was held before loading.
+    """
+
+    job: int
+    overrides: str
+    state: str
+    metric: str = ""
+    before: float | None = None
+    after: float | None = None
+    seconds: float | None = None
+    peak_memory: int | None = None
+
+
+COLUMNS = tuple(field.name for field in fields(Job))
+
+
+@dataclass(frozen=True)
+class SweepTable:
+    """``table.csv`` of a sweep's folder."""
+
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        """Where it lies."""
+        return self.folder / "table.csv"
+
+    def add(self, job: Job) -> None:
+        """Append a line; the header with the first one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow(asdict(job))
+
+    def jobs(self) -> list[Job]:
+        """The lines that are there, in the order of their numbers."""
+        if not self.file.exists():
+            return []
+        with self.file.open(newline="", encoding="utf-8") as file:
+            found = [_job(row) for row in csv.DictReader(file)]
+        return sorted(found, key=lambda job: job.job)
+
+    def show(self) -> list[Job]:
+        """Print a line for each job and say where the sweep lies; return the jobs."""
+        jobs = self.jobs()
+        if jobs:
+            table = Table(*COLUMNS, show_edge=False, pad_edge=False)
+            for job in jobs:
+                table.add_row(*(_cell(name, getattr(job, name)) for name in COLUMNS))
+            console = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+            console.print()
+            console.print(table)
+            console.print(f"\nsaved {self.folder}")
+        return jobs
+
+
+def _job(row: dict[str, str]) -> Job:
+    numbers: dict[str, Any] = {name: float(row[name]) if row[name] else None for name in ("before", "after", "seconds")}
+    memory = int(row["peak_memory"]) if row["peak_memory"] else None
+    return Job(int(row["job"]), row["overrides"], row["state"], row["metric"], **numbers, peak_memory=memory)
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if name == "peak_memory":
+        return f"{value / 1e9:.2f} GB"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

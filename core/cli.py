@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from core.errors import Interrupted, UserError
+from core.options import within
 
-HYDRA_FLAGS = ("-m", "--multirun", "-c", "--cfg", "-p", "--package", "--resolve", "-i", "--info", "--hydra-help")
-"""Flags that Hydra understands and that change what is done."""
+SHORT = {"-m": "--multirun", "-c": "--cfg", "-i": "--info", "-p": "--package"}
+FLAGS: Mapping[str, tuple[str, ...]] = {
+    "--multirun": (),
+    "--cfg": ("job", "hydra", "all"),
+    "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+    "--hydra-help": (),
+    "--resolve": (),
+    "--package": ("KEY",),
+}
+"""Hydra's flags and the words that may follow; the first four say what is done, the others belong to ``--cfg``."""
+
+MODES = frozenset({"--multirun", "--cfg", "--info", "--hydra-help"})
 
 
 def command(argv: Sequence[str]) -> int:
@@ -25,7 +37,12 @@ def command(argv: Sequence[str]) -> int:
     """
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _dispatch(list(argv))
+        code = _dispatch(list(argv))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read what is printed has enough, as in: python -m core --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -61,7 +78,7 @@ def _verb(argv: list[str]) -> tuple[str, list[str]]:
         near = get_close_matches(verb, VERBS, 1)
         raise UserError(
             f"there is no verb {verb!r}",
-            f"did you mean {near[0]}?" if near else f"one of {', '.join(VERBS)}, or --help",
+            f"did you mean {near[0]}?" if near else f"one of {', '.join(VERBS)}; parts are chosen with AXIS=NAME",
         )
     return verb, rest
 
@@ -69,16 +86,17 @@ def _verb(argv: list[str]) -> tuple[str, list[str]]:
 def _train(argv: list[str]) -> int:
     from core.compose import configure
 
-    overrides = _overrides(argv)
-    flags = [argument for argument in argv if argument.startswith("-")]
-    _check_flags(flags)
-    if "-m" in flags or "--multirun" in flags:
+    flags, overrides = _split(argv)
+    if "--multirun" in flags:
         from core.sweep import sweep
 
         return sweep(overrides)
-    if flags:
-        return _show(argv)
     config = configure(overrides)
+    if flags:
+        from core.hydra_app import run_hydra
+
+        run_hydra([*flags, *config.overrides], config.registry, lambda _: None)
+        return 0
     _warn(config.registry.warnings(config.choices))
     import core
 
@@ -86,33 +104,44 @@ def _train(argv: list[str]) -> int:
     return 0
 
 
-def _show(argv: list[str]) -> int:
-    """Hydra's ``--cfg``, ``--info`` and the like, for a config that is right."""
-    from core.compose import configure
-    from core.hydra_app import run_hydra
+def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Hydra's flags, each with its word, and the overrides."""
+    flags: dict[str, str] = {}
+    overrides: list[str] = []
+    rest = list(argv)
+    while rest:
+        argument = rest.pop(0)
+        if not argument.startswith("-"):
+            overrides.append(argument)
+            continue
+        short, _, word = argument.partition("=")
+        name = SHORT.get(short, short)
+        words = _words(name)
+        if words and not word and rest and (rest[0] in words or name == "--package"):
+            word = rest.pop(0)
+        elif name == "--info" and not word:
+            word = "all"
+        if (word or words) and word not in words and not (word and name == "--package"):
+            takes = f"takes {', '.join(words)}" if words else "takes no word"
+            raise UserError(f"{name} {takes}", " ".join([name, *words[:1]]))
+        flags[name] = word
+    _check_together(flags)
+    return [f"{name}={word}" if word else name for name, word in flags.items()], overrides
 
-    config = configure(_overrides(argv))
-    flags = [argument for argument in argv if argument not in _overrides(argv)]
-    run_hydra([*flags, *config.overrides], config.registry, lambda _: None)
-    return 0
+
+def _words(flag: str) -> tuple[str, ...]:
+    if flag not in FLAGS:
+        near = get_close_matches(flag, [*FLAGS, "--help", "--version"], 1)
+        raise UserError(f"there is no flag {flag}", f"did you mean {near[0]}?" if near else "python -m core --help")
+    return FLAGS[flag]
 
 
-def _overrides(argv: Sequence[str]) -> list[str]:
-    """What is left when flags and the words that belong to them are taken away."""
-    found: list[str] = []
-    for before, argument in zip(["", *argv], argv, strict=False):
-        belongs = before in ("-c", "--cfg", "-p", "--package", "-i", "--info") and "=" not in argument
-        if not argument.startswith("-") and not belongs:
-            found.append(argument)
-    return found
-
-
-def _check_flags(flags: Sequence[str]) -> None:
-    for flag in flags:
-        name = flag.partition("=")[0]
-        if name not in HYDRA_FLAGS:
-            near = get_close_matches(name, [*HYDRA_FLAGS, "--help", "--version"], 1)
-            raise UserError(f"there is no flag {flag}", f"did you mean {near[0]}?" if near else "--help")
+def _check_together(flags: Collection[str]) -> None:
+    modes = [flag for flag in flags if flag in MODES]
+    if len(modes) > 1:
+        raise UserError(f"{' and '.join(modes)} cannot be done at once", f"keep {' or '.join(modes)}")
+    if set(flags) - MODES and modes != ["--cfg"]:
+        raise UserError(f"{', '.join(set(flags) - MODES)} says how --cfg prints", "--cfg job")
 
 
 def _warn(lines: Sequence[str]) -> None:
@@ -141,13 +170,21 @@ def _generate(argv: list[str]) -> int:
 
 
 def _number(key: str, value: str, usage: str) -> float:
-    known = {"max_new_tokens": int, "repetition_penalty": float, "num_beams": int}
+    known: Mapping[str, tuple[type[int] | type[float], float]] = {
+        "max_new_tokens": (int, 1),
+        "num_beams": (int, 1),
+        "repetition_penalty": (float, 0.1),
+    }
     if key not in known:
-        raise UserError(f"generate has no option {key}", usage)
+        near = get_close_matches(key, known, 1)
+        raise UserError(f"generate has no option {key}", f"did you mean {near[0]}={value}?" if near else usage)
+    kind, least = known[key]
     try:
-        return known[key](value)
+        number = kind(value)
     except ValueError:
-        raise UserError(f"{key}={value} is no number", usage) from None
+        raise UserError(f"{key}={value} is no {'whole ' if kind is int else ''}number", usage) from None
+    within(key, number, least)
+    return number
 
 
 VERBS: Mapping[str, Callable[[list[str]], int]] = {"train": _train, "resume": _resume, "generate": _generate}

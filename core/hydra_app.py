@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 import hydra
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
@@ -57,6 +58,9 @@ def compose_tree(typed: Sequence[str], registry: Registry) -> tuple[DictConfig, 
             tree = compose("config", list(typed), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise translate(error) from error
+    except yaml.MarkedYAMLError as error:
+        place = f"{error.problem_mark.name}:{error.problem_mark.line + 1}" if error.problem_mark else "a yaml file"
+        raise UserError(f"{place}: is not yaml: {error.problem}", "mend that line, or the one before") from error
     choices = {axis: name for axis, name in tree.hydra.runtime.choices.items() if axis in GROUPS}
     OmegaConf.set_struct(tree, False)
     del tree["hydra"]

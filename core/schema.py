@@ -140,9 +140,8 @@ def _mistyped(axis: str, error: OmegaConfBaseException, cls: type) -> UserError:
     types: Mapping[str, Any] = {field.name: field.type for field in fields(cls)}
     wanted = types.get(name, "another type")
     wanted = wanted if isinstance(wanted, str) else getattr(wanted, "__name__", str(wanted))
-    if "AnyNode is not a ListConfig" in first or "ListConfig" in first:
-        first = "is one value where a list is wanted"
-        return UserError(f"{axis}.{name} {first}", f"{axis}.{name}=[A,B]")
+    if str(wanted).startswith("list") and "ListConfig" in first:
+        return UserError(f"{axis}.{name} is one value where a list is wanted", f"{axis}.{name}=[A,B]")
     return UserError(f"{axis}.{key}: {first}", f"{axis}.{name} takes {_in_words(str(wanted))}")
 
 

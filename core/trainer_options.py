@@ -5,11 +5,12 @@ A test compares them, and the ones core keeps for itself, with Lightning's own s
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.errors import UserError
-from core.options import within
+from core.options import one_of, within
 
 CORE_OWNS = frozenset(
     {
@@ -20,6 +21,17 @@ CORE_OWNS = frozenset(
     }
 )  # fmt: skip
 """Arguments that are no option: what they would set is a part, ``model.dtype``, or the core's own."""
+
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+PROFILERS = ("simple", "advanced", "pytorch", "xla")
+STRATEGIES = (
+    "auto", "single_device", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook", "ddp_find_unused_parameters_true",
+    "ddp_find_unused_parameters_false", "fsdp", "fsdp_cpu_offload", "deepspeed", "deepspeed_stage_1",
+    "deepspeed_stage_2", "deepspeed_stage_2_offload", "deepspeed_stage_3", "deepspeed_stage_3_offload",
+    "deepspeed_stage_3_offload_nvme",
+)  # fmt: skip
+"""Lightning's names, checked before Lightning is imported."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +64,27 @@ class TrainerOptions:
     profiler: str | None
 
     def __post_init__(self) -> None:
+        self._check_words()
+        self._check_numbers()
+        if self.max_steps == 0 or self.max_epochs == 0:
+            raise UserError("trainer.max_steps or max_epochs is 0: nothing would be trained", "trainer.max_steps=1000")
+        if self.epochs == -1 and self.max_steps == -1:
+            raise UserError("trainer.max_epochs=-1 never ends", "trainer.max_steps=1000")
+
+    def _check_words(self) -> None:
+        one_of("trainer.accelerator", self.accelerator, ACCELERATORS)
+        one_of("trainer.strategy", self.strategy, STRATEGIES)
+        for name, allowed in (("gradient_clip_algorithm", ("norm", "value")), ("profiler", PROFILERS)):
+            value = getattr(self, name)
+            if value is not None:
+                one_of(f"trainer.{name}", value, allowed)
+        if self.deterministic not in (True, False, None, "warn"):
+            raise UserError(f"trainer.deterministic={self.deterministic} is not a choice", "true, false, null or warn")
+        if self.max_time is not None and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", self.max_time):
+            raise UserError(f"trainer.max_time={self.max_time} is no time", "trainer.max_time=00:01:30:00 (days first)")
+        _devices(self.devices)
+
+    def _check_numbers(self) -> None:
         within("trainer.max_steps", self.max_steps, -1)
         within("trainer.accumulate_grad_batches", self.accumulate_grad_batches, 1)
         within("trainer.num_nodes", self.num_nodes, 1)
@@ -61,10 +94,13 @@ class TrainerOptions:
             _number(name, getattr(self, name))
         if self.gradient_clip_val is not None:
             within("trainer.gradient_clip_val", self.gradient_clip_val, 0)
-        if self.max_steps == 0 or self.max_epochs == 0:
-            raise UserError("trainer.max_steps or max_epochs is 0: nothing would be trained", "trainer.max_steps=1000")
-        if self.epochs == -1 and self.max_steps == -1:
-            raise UserError("trainer.max_epochs=-1 never ends", "trainer.max_steps=1000")
+        if not isinstance(self.fast_dev_run, int) or self.fast_dev_run < 0:
+            raise UserError(f"trainer.fast_dev_run={self.fast_dev_run} is not a choice", "true, false or a number")
+        within("trainer.num_sanity_val_steps", self.num_sanity_val_steps, -1)
+        within("trainer.log_every_n_steps", self.log_every_n_steps, 0)
+        for name, least in (("min_epochs", 0), ("min_steps", 0), ("check_val_every_n_epoch", 1)):
+            if getattr(self, name) is not None:
+                within(f"trainer.{name}", getattr(self, name), least)
 
     @property
     def epochs(self) -> int:
@@ -84,3 +120,13 @@ def _number(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise UserError(f"trainer.{name}={value!r} is no number", f"trainer.{name}=100 (batches) or 0.5 (a share)")
     within(f"trainer.{name}", value, 0, 1.0 if isinstance(value, float) else float(2**31))
+
+
+def _devices(value: Any) -> None:
+    indices: Any = value if isinstance(value, list) else []
+    several = bool(indices) and all(isinstance(index, int) and index >= 0 for index in indices)
+    number = isinstance(value, int) and not isinstance(value, bool) and (value == -1 or value > 0)
+    if not (several or number or value == "auto"):
+        raise UserError(
+            f"trainer.devices={value} is not a choice", "trainer.devices=auto, 2 (how many) or [0,1] (which)"
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -133,7 +133,7 @@ def with_metric(config: Config, name: str) -> Config:
     typed = [line for line in config.overrides if line.lstrip("+").partition("=")[0] != "metric"]
     resolved = composed([*typed, f"metric={name}"], config.registry)
     capabilities.check(resolved.offers, capabilities.words(), resolved.registry)
-    return resolved
+    return replace(resolved, overrides=config.overrides)
 
 
 def _refuse_shadowed(choices: Mapping[str, str], registry: Registry) -> None:

@@ -22,6 +22,8 @@ usage: python -m core [VERB] [AXIS=NAME ...] [KEY=VALUE ...]        (also: hookt
   -m                     a run for each combination:  -m method=lora,full seed=0,1
   --cfg job              print the whole config
   --help, --version
+
+What there is to choose; * is chosen unless you say otherwise.
 """
 
 TAIL = """

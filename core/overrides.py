@@ -98,11 +98,14 @@ def check_group(override: Override, names: Mapping[str, Collection[str]], multir
         return []
     for value in chosen:
         if not isinstance(value, str) or value not in names[axis]:
-            raise _no_such_name(axis, "null" if value is None else str(value), sorted(names[axis]))
+            raise _no_such_name(axis, value, sorted(names[axis]))
     return [str(value) for value in chosen]
 
 
-def _no_such_name(axis: str, name: str, known: Sequence[str]) -> UserError:
+def _no_such_name(axis: str, value: Any, known: Sequence[str]) -> UserError:
+    name = str(value)
+    if value is None:
+        return UserError(f"{axis}=null does not exist", f"{axis}={'|'.join(known)}")
     near = get_close_matches(name, known, 1) or [n for n in known if n.lower() == name.lower()]
     guess = f"did you mean {axis}={near[0]}?  " if near else ""
     return UserError(f"{axis}={name} does not exist", f"{guess}{axis}={'|'.join(known)}")
@@ -128,12 +131,14 @@ def _plain(element: Any) -> Any:
 
 
 def _only_multirun(override: Override, multirun: bool) -> None:
-    if not multirun:
-        key, value = (override.input_line or "").split("=", 1)
-        raise UserError(
-            f"{key}={value} is several values",
-            f"add -m for a run each; a list is {key}=[{value}], text is {shlex.quote(f'{key}={quoted(value)}')}",
-        )
+    if multirun:
+        return
+    key, value = (override.input_line or "").split("=", 1)
+    other = f"a list is {key}=[{value}], text is {shlex.quote(f'{key}={quoted(value)}')}"
+    raise UserError(
+        f"{key}={value} is several values",
+        f"add -m for a run each{', or keep one name' if group_choice(override) else f'; {other}'}",
+    )
 
 
 def check_key(

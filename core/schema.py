@@ -121,7 +121,7 @@ def _check_keys(
         if key in known:
             continue
         file = experiment_sets(f"{axis}.{key}")
-        near = get_close_matches(key, known, 1)
+        near = get_close_matches(key, known, 1, 0.75 if file else 0.6)  # a file may well be for another part
         source = f"{file} sets {axis}.{key}" if file else f"{axis}.{key}"
         guess = f"did you mean {axis}.{near[0]}?  " if near else ""
         fix = f"{guess}choose the {axis} it was written for" if file else f"{guess}(options: {listed or 'none'})"

@@ -145,6 +145,10 @@ def test_a_metric_that_was_chosen_in_quotes_is_resolved_too():
     assert with_metric(composed(['metric="auto"']), "loss").choices["metric"] == "loss"
 
 
+def test_overrides_stay_what_was_typed():
+    assert with_metric(composed(["method=lora"]), "loss").overrides == ("method=lora",)
+
+
 # -------------------------------------------------------------------------------------------------- files of others
 @pytest.fixture
 def conf(tmp_path, monkeypatch) -> Path:

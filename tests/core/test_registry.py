@@ -1,0 +1,439 @@
+"""Plugins found, asked and kept apart: a broken one is a line, until it is asked for."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import core
+from core.discovery import discover
+from core.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+OPTIONS = """\
+from dataclasses import dataclass
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    name: str
+"""
+CODE = """\
+from core.api import Method
+
+class Thing(Method):
+    def __init__(self, options):
+        self.options = options
+
+    def apply(self, model, context):
+        return model
+"""
+
+
+def plugin(package: str, name: str = "thing", more: str = "", hook: str = "hooktune_methods") -> str:
+    """The source of a hook module that offers one part."""
+    return (
+        f"from core.api import Part, hookimpl\n\n@hookimpl\ndef {hook}():\n"
+        f'    yield Part(name="{name}", target="{package}.code:Thing", options="{package}.options:Options",\n'
+        f'               summary="a thing"{more})\n'
+    )
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """``install("acme", body)`` puts version 1.2 of the distribution dist-acme with an entry point acme on the path."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made: list[str] = []
+
+    def make(
+        package: str,
+        init: str,
+        *,
+        options: str = OPTIONS,
+        code: str = CODE,
+        more: dict[str, str] | None = None,
+        entries: str | None = None,
+        distribution: str | None = None,
+    ) -> None:
+        name = distribution or f"dist-{package}"
+        write(tmp_path / package, {"__init__.py": init, "options.py": options, "code.py": code, **(more or {})})
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n"
+        entry_points = f"[hooktune]\n{entries or f'{package} = {package}'}\n"
+        write(
+            tmp_path / f"{name.replace('-', '_')}-1.2.dist-info",
+            {"METADATA": metadata, "entry_points.txt": entry_points},
+        )
+        made.append(package)
+
+    yield make
+    for name in list(sys.modules):
+        if name.partition(".")[0] in made:
+            del sys.modules[name]
+
+
+def python(script: str, *arguments: str, cwd: Path = REPOSITORY) -> str:
+    """What a script prints in a process of its own that finds core."""
+    script = f"import sys; sys.path.append({str(REPOSITORY)!r})\n{script}"
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# ----------------------------------------------------------------------------------------------------------- finding
+def test_every_folder_with_an_init_is_a_built_in_plugin():
+    folders = {path.parent.name for path in (REPOSITORY / "plugins").glob("*/__init__.py")}
+    found = {plugin.name: plugin for plugin in discover().plugins if plugin.distribution == "hooktune"}
+    assert set(found) == folders
+    assert found["lora"].version == core.__version__
+
+
+def test_a_stranger_is_found_with_its_distribution(install):
+    install("acme", plugin("acme"))
+    offer = discover().find("method", "thing")
+    assert (offer.plugin, offer.distribution, offer.version) == ("acme", "dist-acme", "1.2")
+
+
+def test_a_stranger_is_made_from_its_record(install):
+    install("acme", plugin("acme"))
+    registry = discover()
+    offer = registry.find("method", "thing")
+    options = registry.options_class(offer)(name="thing")
+    assert registry.make(offer, options).options is options
+
+
+def test_an_entry_point_may_name_an_object_inside_a_nested_module(install):
+    head, _, hook = plugin("acme").partition("@hookimpl")
+    method = f"    @hookimpl{hook}".replace("\n", "\n    ").replace("hooktune_methods()", "hooktune_methods(self)")
+    body = f"{head}class Offers:\n{method}\noffers = Offers()\n"
+    install(
+        "acme",
+        "",
+        more={"deep/__init__.py": "", "deep/hooks.py": body, "conf/method/thing.yaml": "name: thing\n"},
+        entries="acme = acme.deep.hooks:offers",
+    )
+    registry = discover()
+    assert registry.find("method", "thing").plugin == "acme"
+    assert [folder.path.parent.name for folder in registry.conf_dirs] == ["acme"]
+
+
+def test_the_yaml_of_a_package_is_found_though_it_cannot_be_imported(install):
+    install("acme", "raise RuntimeError('no')", more={"conf/method/thing.yaml": "name: thing\n"})
+    (folder,) = discover().conf_dirs
+    assert (folder.path.parent.name, folder.plugin, folder.distribution) == ("acme", "acme", "dist-acme")
+
+
+def test_a_hook_may_have_a_name_of_its_own(install):
+    body = plugin("acme", hook="offers").replace("@hookimpl", '@hookimpl(specname="hooktune_methods")')
+    install("acme", body)
+    assert discover().find("method", "thing").plugin == "acme"
+
+
+def test_two_plugins_of_one_package_share_its_folder(install):
+    more = {"a.py": plugin("acme", "one"), "b.py": plugin("acme", "two"), "conf/method/one.yaml": "name: one\n"}
+    install("acme", "", more=more, entries="a = acme.a\nb = acme.b")
+    registry = discover()
+    assert {"one", "two"} <= set(registry.names("method"))
+    assert registry.shadowed() == []
+    assert core.configure(["method=one"]).options["method"].name == "one"
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of the project that a folder can be dropped into."""
+    for name in ("core", "plugins", "conf"):
+        shutil.copytree(REPOSITORY / name, tmp_path / "tree" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "tree"
+
+
+def test_a_folder_dropped_in_is_a_built_in_plugin_or_a_broken_one(tree):
+    write(tree / "plugins" / "dropped", {"__init__.py": plugin("dropped"), "conf/method/thing.yaml": "name: thing\n"})
+    write(tree / "plugins" / "cracked", {"__init__.py": "1 / 0"})
+    script = (
+        "sys.path.insert(0, sys.argv[1])\n"
+        "from core.discovery import discover\n"
+        "r = discover(); o = r.find('method', 'thing')\n"
+        "print(o.plugin, o.distribution, r.conf_dirs[0].path, r.broken[0])"
+    )
+    out = python(script, str(tree))
+    assert out.startswith(f"dropped hooktune {tree / 'plugins' / 'dropped' / 'conf'} ")
+    assert "plugin='cracked', distribution='hooktune'" in out
+    assert "ZeroDivisionError" in out
+
+
+def test_a_built_in_plugin_that_breaks_is_named_when_its_part_is_chosen(tree):
+    write(tree / "plugins" / "bitsandbytes", {"__init__.py": "raise ImportError('half an upgrade')"})
+    script = (
+        "sys.path.insert(0, sys.argv[1])\nimport core\nprint(core.configure(['method=lora']).what)\n"
+        "try:\n    core.configure(['method=lora', 'quant=int4'])\nexcept Exception as error:\n    print(error)"
+    )
+    usual, what, _ = python(script, str(tree)).splitlines()
+    assert usual == "lora"
+    assert what.startswith("error: quant=int4 cannot be offered: hooktune (plugins/bitsandbytes) is broken")
+    assert "half an upgrade" in what
+
+
+@pytest.mark.parametrize("hiding", ["plugins/__init__.py", "plugins.py"])
+def test_what_the_user_calls_plugins_does_not_hide_ours(tmp_path, hiding):
+    write(tmp_path, {hiding: "raise RuntimeError('never imported')", "plugins/mine/__init__.py": "1 / 0"})
+    script = (
+        "from core.discovery import discover; r = discover()\n"
+        "print(r.find('method', 'lora').distribution, r.broken, r.warnings({}))"
+    )
+    out = python(script, cwd=tmp_path)
+    assert out.startswith("hooktune [] [")
+    assert f"{tmp_path / hiding} is called as hooktune's own plugins and is left out" in out
+
+
+def test_a_bare_folder_called_plugins_does_no_harm(tmp_path):
+    write(tmp_path, {"plugins/notes.txt": "mine", "conf/__init__.py": "", "conf/method/lora.yaml": "name: mine\n"})
+    script = (
+        "import core; c = core.configure(['method=lora']); print(c.tree['method']['name'], c.registry.warnings({}))"
+    )
+    assert python(script, cwd=tmp_path) == "lora []\n"
+
+
+# ------------------------------------------------------------------------------------------------------------ broken
+BROKEN = {
+    "raises": ("raise RuntimeError('no licence')", "no licence"),
+    "syntax": ("def (:", "syntax error in .*__init__.py:1"),
+    "exits": ("import sys\nprint('hello')\nprint('oh', file=sys.stderr)\nsys.exit(3)", r"sys.exit\(3\)"),
+    "misspelt": (plugin("misspelt", hook="hooktune_method"), "no hook hooktune_method .did you mean hooktune_methods"),
+    "unmarked": (plugin("unmarked").replace("@hookimpl", ""), "hooktune_methods is not marked with @hookimpl"),
+    "argument": (plugin("argument").replace("hooktune_methods()", "hooktune_methods(model)"), "no argument.*'model'"),
+    "field": (plugin("field", more=', colour="red"'), "colour"),
+    "other": (plugin("other").replace("yield Part", "yield dict"), "yields dict, not core.api.Part"),
+    "single": (plugin("single").replace("yield Part", "return Part"), "not iterable"),
+    "generator": (plugin("generator") + "    raise ValueError('late')\n", "late"),
+    "missing": ("import a_module_that_is_not_there", "a_module_that_is_not_there"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_plugin_is_one_line_and_stops_nothing(install, name, capsys):
+    body, reason = BROKEN[name]
+    install(name, body, more={"conf/method/thing.yaml": "name: thing\n"})
+    install("zebra", plugin("zebra", "striped"))
+    registry = discover()
+    assert registry.find("method", "lora").distribution == "hooktune"
+    assert registry.find("method", "striped").distribution == "dist-zebra"
+    (line,) = registry.warnings({})
+    assert line.startswith(f"plugin {name} (dist-{name}) is left out: ")
+    assert "\n" not in line
+    (broken,) = registry.broken
+    assert (broken.plugin, broken.distribution, broken.version) == (name, f"dist-{name}", "1.2")
+    with pytest.raises(UserError, match=reason) as error:
+        registry.find("method", "thing")
+    assert f"dist-{name}" in error.value.what
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_broken_plugin_is_named_before_a_name_that_is_near(install):
+    install("lora2", "raise RuntimeError('no licence')")
+    with pytest.raises(UserError, match="method=lora2 cannot be offered: dist-lora2 is broken: RuntimeError: no lic"):
+        discover().find("method", "lora2")
+
+
+def test_a_name_that_has_nothing_to_do_with_a_broken_plugin_does_not_blame_it(install):
+    install("lorax", "raise RuntimeError('no licence')")
+    with pytest.raises(UserError) as error:
+        discover().find("method", "lorra")
+    assert str(error.value) == (
+        "error: method=lorra does not exist\n  fix: did you mean method=lora?  method=full|lora"
+    )
+
+
+def test_yaml_of_a_broken_plugin_hides_nothing(install):
+    install("bad", "1 / 0", more={"conf/method/thing.yaml": "name: bad\n", "conf/method/lora.yaml": "name: bad\n"})
+    install("good", plugin("good"), more={"conf/method/thing.yaml": "name: thing  # the part's\n"})
+    assert core.configure(["method=lora"]).tree["method"]["name"] == "lora"
+    config = core.configure(["method=thing"])
+    assert config.options["method"].name == "thing"
+    assert len(config.registry.warnings(config.choices)) == 1
+
+
+def test_an_interrupt_is_no_broken_plugin(install):
+    install("acme", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        discover()
+
+
+def test_one_module_under_two_names_is_asked_once(install):
+    install("acme", plugin("acme"), entries="a = acme\nb = acme")
+    registry = discover()
+    assert registry.find("method", "thing").plugin == "a"
+    assert registry.warnings({}) == ["plugin b (dist-acme) is left out: TypeError: it is the same module as plugin a"]
+
+
+# ----------------------------------------------------------------------------------------------------------- choosing
+def test_two_that_offer_one_name_are_a_warning_until_it_is_chosen(install):
+    install("acme", plugin("acme"))
+    install("twin", plugin("twin"))
+    registry = discover()
+    twice = "method=thing is offered twice, by dist-acme and by dist-twin, and cannot be chosen"
+    assert registry.warnings({"method": "lora"}) == [twice]
+    assert registry.warnings({"method": "thing"}) == []
+    with pytest.raises(UserError, match="method=thing is offered twice: by dist-acme and by dist-twin"):
+        registry.find("method", "thing")
+    assert discover(disable=["twin"]).find("method", "thing").plugin == "acme"
+
+
+def test_a_stranger_cannot_take_the_name_of_a_built_in_part(install):
+    install("acme", plugin("acme", "lora"))
+    with pytest.raises(UserError, match=r"by hooktune \(plugins/lora\) and by dist-acme") as error:
+        discover().find("method", "lora")
+    assert error.value.fix == "uninstall one of them, or plugins.disable=[acme]"
+    assert discover().find("method", "full").distribution == "hooktune"
+
+
+def test_one_name_on_two_axes_is_no_conflict(install):
+    install("acme", plugin("acme", "lora", hook="hooktune_metrics"))
+    registry = discover()
+    assert registry.warnings({}) == []
+    assert registry.find("metric", "lora").plugin == "acme"
+
+
+def test_a_yaml_that_hides_a_built_in_one_is_named(install):
+    install("acme", plugin("acme"), more={"conf/method/lora.yaml": "name: lora\nrank: 1\n"})
+    registry = discover()
+    assert registry.shadowed() == [("method", "lora", ["hooktune", "dist-acme"])]
+    line = "method/lora.yaml is shipped twice, by hooktune and by dist-acme"
+    assert registry.warnings({"method": "full"}) == [line]
+    with pytest.raises(UserError, match=re.escape(line)):
+        core.configure(["method=lora"])
+    assert core.configure(["method=full"]).choices["method"] == "full"
+
+
+@pytest.mark.parametrize(
+    ("more", "what", "fix"),
+    [
+        (", api=2", "written for version 2 of the contracts, this is 1", "pip install -U hooktune"),
+        (", api=0", "written for version 0 of the contracts, this is 1", "pip install -U dist-acme"),
+        (
+            ', needs=("galore_torch",), install="pip install galore-torch"',
+            "error: method=thing needs galore_torch\n",
+            "pip install galore-torch",
+        ),
+        (', needs=("nowhere.inside",)', "needs nowhere.inside", "pip install nowhere"),
+    ],
+)
+def test_a_part_that_cannot_run_here_is_refused_when_it_is_chosen(install, more, what, fix):
+    install("acme", plugin("acme", more=more))
+    registry = discover()
+    assert registry.warnings({}) == []
+    with pytest.raises(UserError) as error:
+        registry.find("method", "thing")
+    assert what in str(error.value)
+    assert error.value.fix.startswith(fix)
+
+
+def test_what_a_part_needs_is_not_imported_to_look_for_it(install):
+    install("acme", plugin("acme", more=', needs=("heavy", "heavy.inside")'))
+    install("heavy", "raise RuntimeError('imported')", entries="none-of-ours = json", distribution="heavy")
+    assert discover().find("method", "thing").plugin == "acme"
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ("class Other: ...", "has no Options"),
+        ("class Option: ...", "has no Options .did you mean Option"),
+        ("raise RuntimeError('odd')", "options acme.options:Options cannot be imported: RuntimeError: odd"),
+        ("raise SystemExit(1)", r"it calls sys.exit\(1\)"),
+        ("class Options: ...", "is no dataclass"),
+        (OPTIONS + "    rank: int = 3\n", "options rank have defaults in code"),
+    ],
+)
+def test_options_that_are_wrong_name_the_part_and_its_distribution(install, options, what):
+    install("acme", plugin("acme"), options=options)
+    registry = discover()
+    offer = registry.find("method", "thing")
+    with pytest.raises(UserError, match=f"^error: method=thing of dist-acme: .*{what}"):
+        registry.options_class(offer)
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("class Thong: ...", "has no Thing .did you mean Thong"),
+        ("class Thing: ...", "is no subclass of core.api.Method"),
+        ("from core.api import Optim\nclass Thing(Optim): ...", "is no subclass of core.api.Method"),
+        ("from core.api import Method\nclass Thing(Method): ...", "Thing does not define apply"),
+        (CODE.replace("(self, options)", "(self)"), r"Thing\(options\) cannot be made: too many positional"),
+        ("import a_module_that_is_not_there", "target acme.code:Thing cannot be imported: ModuleNotFoundError"),
+    ],
+)
+def test_a_target_that_is_wrong_names_the_part_and_its_distribution(install, code, what):
+    install("acme", plugin("acme"), code=code)
+    registry = discover()
+    offer = registry.find("method", "thing")
+    with pytest.raises(UserError, match=f"^error: method=thing of dist-acme: .*{what}"):
+        registry.make(offer, None)
+
+
+def test_what_is_to_be_imported_first_is_imported_before_the_target(install):
+    install(
+        "acme",
+        plugin("acme", more=', import_first=("acme.early",)'),
+        more={"early.py": ""},
+        code="import sys\nassert 'acme.early' in sys.modules\n" + CODE,
+    )
+    registry = discover()
+    assert registry.make(registry.find("method", "thing"), None).options is None
+
+
+def test_what_is_to_be_imported_first_and_is_not_there_is_named(install):
+    install("acme", plugin("acme", more=', import_first=("nowhere",)'))
+    registry = discover()
+    with pytest.raises(UserError, match="method=thing of dist-acme: nowhere cannot be imported"):
+        registry.make(registry.find("method", "thing"), None)
+
+
+def test_a_bug_inside_a_constructor_keeps_its_traceback(install):
+    install("acme", plugin("acme"), code=CODE.replace("self.options = options", "len(3)"))
+    registry = discover()
+    with pytest.raises(TypeError, match="has no len"):
+        registry.make(registry.find("method", "thing"), None)
+
+
+# ----------------------------------------------------------------------------------------------------------- limiting
+def test_one_variable_limits_strangers_and_keeps_built_ins(install, monkeypatch):
+    install("acme", "1 / 0")
+    install("other", plugin("other", name="second"))
+    monkeypatch.setenv("HOOKTUNE_PLUGINS", " other, absent")
+    registry = discover()
+    assert set(registry.names("method")) == {"full", "lora", "second"}
+    assert registry.broken == []
+    assert registry.warnings({}) == ["HOOKTUNE_PLUGINS names absent, which is not installed"]
+    monkeypatch.setenv("HOOKTUNE_PLUGINS", "")
+    assert discover().names("method") == ["full", "lora"]
+
+
+def test_a_plugin_that_is_disabled_is_gone_with_its_yaml(install):
+    install("acme", plugin("acme"), more={"conf/method/lora.yaml": "name: lora\n"})
+    registry = discover(disable=["acme", "full", "lorra"])
+    assert registry.names("method") == ["lora"]
+    assert registry.conf_dirs == []
+    assert registry.warnings({}) == ["plugins.disable names lorra, which is not installed"]
+
+
+def test_discovery_brings_no_torch_and_notes_who_would(install, tmp_path):
+    install("acme", plugin("acme"))
+    install("heavy", "import torch\n" + plugin("heavy", name="slow"))
+    script = (
+        "sys.path.insert(0, sys.argv[1])\nfrom core.discovery import discover\nr = discover(disable=sys.argv[2:])\n"
+        "heavy = {'torch', 'transformers', 'peft', 'trl', 'lightning', 'bitsandbytes', 'datasets'}\n"
+        "print('thing' in r.names('method'), sorted(heavy & set(sys.modules)), r.notes)"
+    )
+    assert python(script, str(tmp_path), "heavy") == "True [] []\n"
+    out = python(script, str(tmp_path))
+    assert "plugin heavy (dist-heavy) imports torch when it is discovered" in out

@@ -23,7 +23,7 @@ usage: python -m core [VERB] [AXIS=NAME ...] [KEY=VALUE ...]        (also: hookt
   --cfg job              print the whole config
   --help, --version
 
-What there is to choose; * is chosen unless you say otherwise.
+What there is to choose; * is chosen unless you say otherwise, [the plugin] it comes from stands behind it.
 """
 
 TAIL = """
@@ -35,7 +35,7 @@ examples
 
 
 def show_help() -> int:
-    """Print usage and every part with its summary and, for those of others, its distribution."""
+    """Print usage and every part with its summary and who ships it: a folder of ours, or another distribution."""
     registry = discover()
     print(HEAD)
     print("\n".join([*_axes(registry), *_values(registry)]))
@@ -56,7 +56,7 @@ def _axes(registry: Registry) -> Iterator[str]:
         for offer in sorted(
             (o for o in registry.offers if o.axis == axis), key=lambda o: (_foreign(o.distribution), o.part.name)
         ):
-            origin = f"{offer.distribution} {offer.version}" if _foreign(offer.distribution) else ""
+            origin = f"{offer.distribution} {offer.version}" if _foreign(offer.distribution) else offer.plugin
             yield _line(offer.part.name, offer.part.summary, origin, offer.part.name == usual[axis])
 
 

@@ -99,8 +99,10 @@ def _forward(model: nn.Module, batch: LaidOut, **more: Any) -> Any:
 
 def _hidden(model: nn.Module, inner: PreTrainedModel, batch: LaidOut) -> Tensor:
     """(T, H) output of the model's body, overheard while the whole model runs."""
+    # an index, not the number 1: torch copies the output layer's whole weight to multiply a slice
+    keep = {"logits_to_keep": batch.sources_N.new_zeros(1)} if _keeps(inner) else {}
     with _overheard(inner) as heard:
-        _forward(model, batch, **_keep_one(inner))
+        _forward(model, batch, **keep)
     return _flatten(heard[-1], batch)
 
 
@@ -125,8 +127,9 @@ def _flatten(states: Tensor, batch: LaidOut) -> Tensor:
     return states.reshape(-1, states.shape[-1])
 
 
-def _keep_one(inner: PreTrainedModel) -> dict[str, int]:
-    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(inner.forward).parameters else {}
+def _keeps(inner: PreTrainedModel) -> bool:
+    """Whether the model can be told at which positions to make logits."""
+    return "logits_to_keep" in inspect.signature(inner.forward).parameters
 
 
 # ------------------------------------------------------------------------------------------------------------ ending
@@ -194,7 +197,7 @@ def _find_ending(model: nn.Module, inner: PreTrainedModel, batch: LaidOut) -> En
 
 def _own_logits(model: nn.Module, inner: PreTrainedModel, batch: LaidOut, at_N: Tensor) -> Tensor:
     """(N, V) logits that the model makes itself at flattened positions."""
-    if batch.layout != "padded" and _keep_one(inner):
+    if batch.layout != "padded" and _keeps(inner):
         return _forward(model, batch, logits_to_keep=at_N).logits[0]
     return _flatten(_forward(model, batch).logits, batch)[at_N]
 

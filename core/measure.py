@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,30 @@ def measure(
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.no_grad(), timed(screen, when):
+        with torch.no_grad(), _contiguous_head(model), timed(screen, when):
             return plan.metric.measure(model, rows[: plan.config.options["metric"].rows], context)
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def _contiguous_head(model: nn.Module) -> Generator[None]:
+    """While inside, the output layer gets its input in one piece.
+
+    ``generate`` hands it the last position of each prompt, a slice; torch multiplies that one as a product per prompt
+    and copies the layer's weight for each: 1.8 GB for 32 prompts and SmolLM2, half of the time of a measurement.
+    """
+    find: Any = getattr(model, "get_output_embeddings", lambda: None)
+    head = find()
+    if not isinstance(head, nn.Module):
+        yield
+        return
+    hook = head.register_forward_pre_hook(lambda _layer, inputs: (inputs[0].contiguous(), *inputs[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def measure_before(

@@ -19,6 +19,8 @@ def resume(run: Path) -> Result:
         UserError: ``run`` is no run, or is done, or holds no checkpoint.
     """
     run = run.expanduser().absolute()
+    if not run.exists():  # one that was killed never got its name back
+        run = next((hidden for hidden in [run.with_name(f".{run.name}.partial")] if hidden.exists()), run)
     try:
         status = json.loads((run / "status.json").read_text())
         typed = (run / "overrides.txt").read_text().splitlines()

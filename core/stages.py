@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -190,5 +192,16 @@ def lock_of(plan: Plan, data: Data) -> dict[str, Any]:
         path=plan.facts.path,
         revision=plan.start.model.revision,
         template=plan.tokenizer.chat_template,
-        data={"system": data.train.system, "files": {}},
+        data={
+            "system": data.train.system,
+            "rows": {"train": _digest(data.train), "validation": _digest(data.validation)},
+        },
     )
+
+
+def _digest(encoded: Encoded) -> str:
+    """SHA-256 of the rows as they were read, whatever they were read from."""
+    digest = hashlib.sha256()
+    for row in encoded.rows:
+        digest.update(json.dumps(dict(row), sort_keys=True, default=str).encode() + b"\n")
+    return digest.hexdigest()

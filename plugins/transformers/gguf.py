@@ -48,10 +48,10 @@ def converted(file: Path) -> Path:
     Raises:
         UserError: the file is cut off, or of an architecture that transformers does not read.
     """
-    reader = check(file)
     folder = _cache() / f"{file.stem}-{_hash(file)[:12]}-{CONVERSION}"
     if (folder / "config.json").exists():
         return folder
+    reader = check(file)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not (folder / "config.json").exists():

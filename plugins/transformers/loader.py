@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from core.api import Head, Loader, ModelFacts, ModelOptions, UserError
-from plugins.transformers.gguf import check, converted
+from plugins.transformers.gguf import converted
 from plugins.transformers.options import TransformersOptions
 
 
@@ -86,11 +86,7 @@ class Transformers(Loader):
         return str(converted(path)) if path.suffix == ".gguf" and _is_file(path) else _local(source.path)
 
     def _config(self, source: ModelOptions) -> PreTrainedConfig:
-        path = Path(source.path)
-        if path.suffix == ".gguf" and _is_file(path):
-            check(path)
-            return AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
-        folder = _local(source.path)
+        folder = self._folder(source)
         try:
             return AutoConfig.from_pretrained(folder, **_remote(source))
         except (OSError, ValueError, json.JSONDecodeError) as error:

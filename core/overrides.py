@@ -197,7 +197,7 @@ def no_such_option(key: str, part: str, known: Collection[str], elsewhere: Seque
     group, _, name = key.partition(".")
     options = [k.partition(".")[2] for k in known if k.startswith(f"{group}.") and k != f"{group}.name"]
     near = get_close_matches(name, options, 1) or (options if len(options) == 1 else [])
-    guess = f"did you mean {group}.{near[0]}?  " if near else ""
-    if elsewhere and not near:
-        guess = f"{' or '.join(elsewhere)} has it  "
+    guesses = [f"{' or '.join(elsewhere)} has it"] if elsewhere else []
+    guesses += [f"did you mean {group}.{near[0]}?"] if near else []
+    guess = ", or ".join(guesses) + "  " if guesses else ""
     return UserError(f"{key}: {part} has no such option", f"{guess}(options: {', '.join(options) or 'none'})")

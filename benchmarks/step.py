@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 
 import torch
+from peft.helpers import disable_input_dtype_casting
 
 from core import configure
 from core.batch import lay_out
@@ -36,7 +37,10 @@ def main() -> None:
     def step(layout, autocast, start):
         batch = lay_out(examples[16 * start : 16 * start + 16], layout)
         began = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
+        with ExitStack() as stack:
+            if autocast:  # as core.keep_inputs does while it trains
+                stack.enter_context(torch.autocast("cpu", torch.bfloat16))
+                stack.enter_context(disable_input_dtype_casting(model))
             loss = plan.objective.loss(model, batch)
         loss.total.backward()
         model.zero_grad()

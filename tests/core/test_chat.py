@@ -69,6 +69,14 @@ def test_the_answer_and_its_end_token_and_nothing_else(smollm2):
     assert set(tokens.loss_weights) == {0.0, 1.0}
 
 
+def test_what_a_template_marks_behind_the_end_token_is_not_learned(templated):
+    marked = templated(
+        QWEN_LIKE.replace("'<|im_end|>' }}{%- endgeneration %}{{- '\\n' }}", "'<|im_end|>\\n' }}{%- endgeneration %}")
+    )
+    assert marked.chat_template != QWEN_LIKE
+    assert supervised(marked, chat_tokens(marked, [HELLO, HI, MORE, BYE])) == "Hi, you!<|im_end|>Bye.<|im_end|>"
+
+
 def test_a_first_token_that_swallows_the_header_s_space_is_learned(templated):
     spaced = "{% for m in messages %}{{ m.role + ': ' + m.content + '<|im_end|>' }}{% endfor %}"
     spaced = templated(spaced + "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}")

@@ -105,6 +105,7 @@ def test_every_layout_that_is_chosen_equals_row_by_row_in_loss_and_gradient(name
     layout = choose(model, Whole(), rows, pad=0)
     result = token_logprobs(model, lay_out(rows, layout))
     torch.testing.assert_close(result.logprobs_N, expected, atol=1e-5, rtol=1e-5)
+    assert not logprobs._endings[model].plain  # full logits were never made
     (-(result.logprobs_N * result.loss_weights_N).sum()).backward()
 
     pairs = zip(model.named_parameters(), plain.parameters(), strict=True)

@@ -1,0 +1,45 @@
+"""What quantized layers hold, and that measuring leaves them so."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from core import configure
+from plugins.bitsandbytes.quantizers import Int4, Int8
+
+
+def quantizer(name: str):
+    return {"int4": Int4, "int8": Int8}[name](configure([f"quant={name}", "method=lora"]).options["quant"])
+
+
+def quantized(tiny_model, part):
+    from transformers import AutoModelForCausalLM
+
+    options = part.load_options(training=True)
+    return part.prepare(AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16, **options))
+
+
+def test_a_measurement_does_not_repack_4_bit_layers(tiny_model):
+    """On CPUs with AVX512-BF16 the library does, unless told; elsewhere there is nothing to see."""
+    part = quantizer("int4")
+    model = quantized(tiny_model, part).eval()
+    with torch.no_grad():
+        model(input_ids=torch.tensor([[5, 6, 7]]))
+    layers = [layer for layer in model.modules() if part.quantized(layer)]
+    assert len(layers) == 14
+    assert not any(getattr(layer.weight.quant_state, "packing_format_for_cpu", False) for layer in layers)
+    assert {layer.compute_dtype for layer in layers} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(("name", "worst"), [("int8", 0.02), ("int4", 0.2)])
+def test_dequantized_weights_are_near_the_dense_ones(tiny_model, name, worst):
+    from transformers import AutoModelForCausalLM
+
+    part = quantizer(name)
+    dense = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16).get_submodule("model.layers.0.mlp")
+    small = quantized(tiny_model, part).get_submodule("model.layers.0.mlp")
+    for layer in ("gate_proj", "down_proj"):
+        weight = dense.get_submodule(layer).weight.float()
+        gap = part.dequantize(small.get_submodule(layer)).float() - weight
+        assert 0 < gap.abs().max() / weight.abs().max() < worst

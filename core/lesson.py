@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from core.batch import LaidOut
 from core.contracts import Context, Loss, Method, Objective, Optim
+from core.errors import UserError
 from core.options import OptimOptions
 
 
@@ -115,10 +116,19 @@ class MeanGradients(Callback):
     """
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        """Divide, then add the gradient of the method's penalty."""
+        """Divide, then add the gradient of the method's penalty.
+
+        Raises:
+            UserError: the loss is not finite: nothing that follows would be worth keeping.
+        """
         lesson = cast(Lesson, pl_module)
         lesson.last = lesson.tally.reduced(lesson)
         lesson.tally = Tally()
+        if not math.isfinite(lesson.last["loss"]):
+            raise UserError(
+                f"the loss is {lesson.last['loss']} at step {trainer.global_step + 1}",
+                "a lower optim.lr, or model.dtype=float32; check the weights of model.path if it is the first step",
+            )
         # DDP has averaged over ranks
         factor = trainer.world_size / lesson.last["items"]
         gradients = [p.grad for p in lesson.parameters() if p.grad is not None]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -58,6 +59,17 @@ def test_evaluation_before_and_during_training_changes_nothing_for_int4(run):
     assert losses(watched) == losses(alone)
     assert len(losses(watched, "validation")) == 3
     assert watched.before.n == watched.after.n == 3
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(run, tmp_path, monkeypatch):
+    from plugins.sft.objective import SFT
+
+    loss = SFT.loss
+    monkeypatch.setattr(SFT, "loss", lambda *given: replace(found := loss(*given), total=found.total * float("nan")))
+    with pytest.raises(UserError, match="the loss is nan at step 1"):
+        run("method=lora", "run.dir=out")
+    assert json.loads((tmp_path / "out" / "status.json").read_text())["state"] == "failed"
+    assert not (tmp_path / "out" / "adapter").exists()
 
 
 def test_the_run_folder_holds_what_others_rely_on(run):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from core.batch import Layout, lay_out
 from core.contracts import Batch, Context, Example, Head, Loader, ModelFacts, Objective, Row, Tokens
+from core.data import row_key
 from core.logprobs import token_logprobs
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class RunContext(Context):
     Attributes:
         examples: The training examples, reference values included.
         order: Indices of the examples in the order they are trained.
+        referenced: Held-out examples by the key of their row, where the objective has a reference.
         layout: How batches lie; ``padded`` until the model was asked.
     """
 
@@ -43,6 +45,7 @@ class RunContext(Context):
     batch_size: int
     max_length: int
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    referenced: Mapping[str, Example] = field(default_factory=dict[str, Example])
     layout: Layout = "padded"
 
     @property
@@ -60,13 +63,29 @@ class RunContext(Context):
             yield lay_out(chosen, self.layout, self.pad).to(self.device)
 
     def losses(self, model: nn.Module, rows: Sequence[Row]) -> Iterator[tuple[float, float]]:
-        """``(total, items)`` of the objective for each row, without gradient, reference included."""
-        for row in rows:
-            example = cut(self.objective.encode(row, self.tokenizer), self.max_length)
-            batch = lay_out([example], self.layout, self.pad).to(self.device)
+        """``(total, items)`` of the objective for each row, without gradient, reference included.
+
+        An objective that compares examples gets as many as it needs; each row has its share of their loss.
+
+        Raises:
+            ValueError: the objective has a reference, and a row is none of those held out.
+        """
+        size = self.objective.smallest_batch
+        starts = range(0, max(1, len(rows) - size + 1), size)  # the last batch takes what is left over
+        for start in starts:
+            some = rows[start:] if start == starts[-1] else rows[start : start + size]
+            batch = lay_out([self._example(row) for row in some], self.layout, self.pad).to(self.device)
             with torch.no_grad():
                 loss = self.objective.loss(model, batch)
-            yield float(loss.total), float(loss.items)
+            yield from [(float(loss.total) / len(some), float(loss.items) / len(some))] * len(some)
+
+    def _example(self, row: Row) -> Example:
+        if type(self.objective).reference is Objective.reference:
+            return cut(self.objective.encode(row, self.tokenizer), self.max_length)
+        found = self.referenced.get(row_key(row))
+        if found is None:
+            raise ValueError("losses of an objective with a reference are known for held-out rows only")
+        return found
 
     def wrap_peft(self, model: nn.Module, config: PeftConfig) -> PeftModel:
         """The loader's way to put an adapter in."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,6 +63,16 @@ class Encoded:
     tokens: int = 0
     supervised: int = 0
     system: str | None = None
+
+
+def row_key(row: Row) -> str:
+    """A row's content as text, the same for equal rows.
+
+    Example:
+        >>> row_key({"b": 1, "a": "x"}) == row_key({"a": "x", "b": 1})
+        True
+    """
+    return json.dumps(dict(row), sort_keys=True, default=str)
 
 
 # ------------------------------------------------------------------------------------------------------------ reading

@@ -1,4 +1,4 @@
-"""Training: a loader that can stop anywhere, Lightning's Trainer, and the callbacks that watch it."""
+"""Training: Lightning's Trainer, and the callbacks that watch it."""
 
 from __future__ import annotations
 
@@ -7,62 +7,20 @@ import random
 import signal
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torchdata.stateful_dataloader import StatefulDataLoader
-from torchdata.stateful_dataloader.sampler import RandomSampler
 
-from core.batch import LaidOut, Layout, lay_out
-from core.contracts import Example
-from core.errors import Interrupted
+from core.batch import LaidOut
+from core.errors import Interrupted, UserError
 from core.lesson import Lesson, MeanGradients
-from core.trainer_options import TrainerOptions
-
-CHECKPOINT = "last.ckpt"
-
-
-def batches(
-    examples: Sequence[Example], size: int, layout: Layout, pad: int, seed: int | None
-) -> StatefulDataLoader[LaidOut]:
-    """Micro-batches of ``size`` examples, in an order that depends on ``seed`` alone; None keeps the order."""
-    # a generator of its own: the loader draws from the other one, once an epoch, and a resumed run once more
-    order = None if seed is None else RandomSampler(range(len(examples)), generator=torch.Generator().manual_seed(seed))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*set_vital.*")  # torchdata's own business
-        return StatefulDataLoader(
-            cast(Any, examples),
-            batch_size=size,
-            sampler=order,
-            generator=torch.Generator().manual_seed(0),
-            collate_fn=partial(lay_out, layout=layout, pad=pad),
-        )
-
-
-def steps(examples: int, batch_size: int, options: TrainerOptions) -> int:
-    """Optimizer steps of a run.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> o = SimpleNamespace(limit_train_batches=1.0, accumulate_grad_batches=4, epochs=2, max_steps=-1)
-        >>> steps(100, 8, o)
-        8
-    """
-    micro = -(-examples // batch_size)
-    limit = options.limit_train_batches
-    if limit is not None:
-        micro = min(micro, limit) if isinstance(limit, int) else int(micro * limit)
-    epoch = -(-micro // options.accumulate_grad_batches)
-    if options.epochs == -1:
-        return options.max_steps
-    return min(options.max_steps, epoch * options.epochs) if options.max_steps >= 0 else epoch * options.epochs
+from core.stop import StopOnSignal
 
 
 def fit(
@@ -71,7 +29,7 @@ def fit(
     validation: StatefulDataLoader[LaidOut] | None,
     trainer_arguments: Mapping[str, Any],
     dtype: torch.dtype,
-    checkpoints: Path,
+    stop: StopOnSignal,
     log: Callable[[Mapping[str, Any]], None],
     progress: Callback,
     resume: Path | None = None,
@@ -84,15 +42,15 @@ def fit(
         validation: Micro-batches of the validation passes that ``trainer_arguments`` ask for.
         trainer_arguments: Of Lightning's Trainer.
         dtype: What products are computed in; trained weights are float32.
-        checkpoints: Folder for the checkpoint of an interrupted run.
+        stop: Ends the run with a checkpoint when a signal came; it is listening.
         log: Called with each line of ``metrics.jsonl``.
         progress: Shows it.
         resume: A checkpoint to go on from.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM came; a checkpoint lies in ``checkpoints``.
+        Interrupted: SIGINT or SIGTERM came; the checkpoint is written.
+        UserError: the trainer's limits left not one step to make.
     """
-    stop = StopOnSignal(checkpoints / CHECKPOINT)
     precision = {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed"}.get(dtype, "32-true")
     with quiet():
         trainer = Trainer(
@@ -110,16 +68,18 @@ def fit(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            default_root_dir=checkpoints,
+            default_root_dir=stop.file.parent,
+            use_distributed_sampler=False,  # the loader's order knows about ranks
         )
-        with stop.listening():
-            lesson.train()
-            try:
-                trainer.fit(lesson, train, validation, ckpt_path=resume, weights_only=True if resume else None)
-            except SystemExit:  # what Lightning makes of an interruption
-                raise Interrupted(stop.received or signal.SIGINT) from None
-    if stop.received is not None:
-        raise Interrupted(stop.received)
+        lesson.train()
+        try:
+            trainer.fit(lesson, train, validation, ckpt_path=resume, weights_only=True if resume else None)
+        except SystemExit:  # what Lightning makes of an interruption
+            raise Interrupted(stop.received or signal.SIGINT) from None
+    if stop.stopped:
+        raise Interrupted(stop.received or signal.SIGINT)
+    if not trainer.global_step:
+        raise UserError("training ended before its first step", "trainer.max_time=null, or a longer one")
 
 
 @contextmanager
@@ -216,47 +176,3 @@ class RandomState(Callback):
         torch.set_rng_state(state["torch"])
         if "cuda" in state and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["cuda"])
-
-
-class StopOnSignal(Callback):
-    """SIGINT and SIGTERM end the run after the step under way, with a checkpoint; a second one ends it at once."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.received: int | None = None
-        self.step = 0
-
-    @contextmanager
-    def listening(self) -> Generator[None]:
-        """Take the signals while inside; outside the main thread (a notebook's, a server's) leave them alone."""
-        try:
-            before = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:
-            yield
-            return
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _receive(self, number: int, _frame: FrameType | None) -> None:
-        if self.received is not None:
-            raise Interrupted(number)
-        self.received = number
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lightning took the signals for itself when it started."""
-        self.step = trainer.global_step
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._receive)
-        except ValueError:
-            pass
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
-        """Save and stop at the end of a step."""
-        if self.received is not None and trainer.global_step != self.step:
-            trainer.save_checkpoint(self.file)
-            trainer.should_stop = True
-        self.step = trainer.global_step

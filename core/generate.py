@@ -37,12 +37,11 @@ def generate(run: str | Path, prompt: str, options: Mapping[str, Any] | None = N
     """
     from core import load_run
     from core.progress import console
-    from core.result import system_message
 
     if not prompt.strip():
         raise UserError("the prompt is empty", 'python -m core generate RUN "PROMPT"')
     result = load_run(run)
-    system = system_message(result.folder)
+    system = result.lock["data"]["system"]
     screen = console()
     columns = _Columns(screen)
     with columns:
@@ -103,14 +102,12 @@ def _models(result: Result) -> list[tuple[str, nn.Module, AbstractContextManager
 
 
 def _base(result: Result) -> nn.Module:
-    from core.contracts import Head
-    from core.result import lock
     from core.source import Start
     from core.weights import load
 
-    known = lock(result.folder)["model"]
+    known = result.lock["model"]
     model = replace(result.plan.start.model, path=known["path"], revision=known["revision"])
-    return load(replace(result.plan, start=Start(model)), Head(), training=False).eval()
+    return load(replace(result.plan, start=Start(model)), result.head, training=False).eval()
 
 
 def _streamer(tokenizer: PreTrainedTokenizerBase, say: Callable[[str], None]) -> Any:

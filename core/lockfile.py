@@ -27,6 +27,7 @@ def lock(
     path: Path,
     revision: str | None,
     template: Any,
+    head: Mapping[str, Any],
     data: Mapping[str, Any],
     verdicts: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -37,17 +38,20 @@ def lock(
         path: Folder or hub id of the weights that were really loaded.
         revision: Branch, tag or commit that was asked for; the commit that was loaded is what gets written.
         template: The tokenizer's chat template, text or a list of them.
+        head: Which model class was loaded.
         data: What else is known about the rows; the hashes of the files that the options name are added.
         verdicts: Of the capability check, part -> verdict.
     """
     offers = config.offers
     return {
         "model": _model(path, revision),
+        "head": dict(head),
         "parts": [_part(axis, offer) for axis, offer in offers.items()],
         "packages": _packages(offers.values()),
         "python": platform.python_version(),
         "machine": _machine(),
         "seed": config.seed,
+        "folder": os.getcwd(),
         "patches": sorted({module for offer in offers.values() for module in offer.part.patches}),
         "data": {**data, "files": {**_files(config.tree.get("data", {})), **data.get("files", {})}},
         "template": hashlib.sha256(repr(template).encode()).hexdigest() if template else None,

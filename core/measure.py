@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Generator, Mapping, Sequence
@@ -15,9 +16,10 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from core.cache import cache_folder
+from core.cache import cache_folder, file_hash
 from core.context import RunContext
 from core.contracts import Row, Score
+from core.devices import first
 from core.plan import Plan
 from core.progress import timed
 
@@ -29,7 +31,7 @@ def measure(
 
     The model is in eval mode meanwhile, without gradient and without autocast, as it will be when it is used.
     """
-    if plan.metric is None or not rows:
+    if plan.metric is None or not rows or not first(plan.config.trainer):
         return None
     modes = {module: module.training for module in model.modules()}
     model.eval()
@@ -81,9 +83,9 @@ def measure_before(
 
 def _key(plan: Plan, rows: Sequence[Row]) -> str:
     config = plan.config
+    made = {"loader": plan.loader, "quant": plan.quantizer, "objective": plan.objective, "metric": plan.metric}
     parts = {
-        axis: [config.offers[axis].part.name, config.offers[axis].version, asdict(config.options[axis])]
-        for axis in ("loader", "quant", "objective", "metric")
+        axis: [_code(part), config.offers[axis].version, asdict(config.options[axis])] for axis, part in made.items()
     }
     what: Mapping[str, Any] = {
         "model": [asdict(plan.start.model), _stamp(plan.facts.path)],
@@ -95,6 +97,12 @@ def _key(plan: Plan, rows: Sequence[Row]) -> str:
         "device": "cuda" if torch.cuda.is_available() else "cpu",
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _code(part: Any) -> str:
+    """The class and what its file says now: whoever writes a part changes it without a new version."""
+    cls = type(part)
+    return f"{cls.__qualname__} {file_hash(Path(inspect.getfile(cls)))}"
 
 
 def _stamp(folder: Path) -> list[Any]:

@@ -20,10 +20,10 @@ EVERY = 15.0
 """Seconds between two lines when the output is no terminal."""
 
 
-def console() -> Console:
+def console(quiet: bool = False) -> Console:
     """Standard output; as wide as needed when it is not a terminal, so that no line of a log is broken."""
-    found = Console(highlight=False)
-    return found if found.is_terminal or found.is_jupyter else Console(highlight=False, width=120)
+    found = Console(highlight=False, quiet=quiet)
+    return found if found.is_terminal or found.is_jupyter else Console(highlight=False, quiet=quiet, width=120)
 
 
 class ProgressBar(Callback):

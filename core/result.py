@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.contracts import Head, Score
-from core.errors import UserError
+from core.runfolder import read_lock, read_status
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,7 +40,17 @@ class Result:
     @cached_property
     def status(self) -> Mapping[str, Any]:
         """What ``status.json`` says."""
-        return json.loads((self.folder / "status.json").read_text())
+        return read_status(self.folder)
+
+    @cached_property
+    def lock(self) -> Mapping[str, Any]:
+        """What ``lock.json`` says."""
+        return read_lock(self.folder)
+
+    @property
+    def head(self) -> Head:
+        """Which model class it was trained with."""
+        return Head(**self.lock["head"])
 
     @cached_property
     def metrics(self) -> Sequence[Mapping[str, Any]]:
@@ -102,14 +112,14 @@ class Result:
         if self._loaded is None:
             from core.weights import load
 
-            self._loaded = (load(self.plan, Head(), training=False), self.plan.tokenizer)
+            self._loaded = (load(self.plan, self.head, training=False), self.plan.tokenizer)
         return self._loaded
 
     def generate(self, prompt: str, **options: Any) -> str:
         """The tuned model's answer, greedy unless ``options`` (of transformers' ``generate``) say otherwise."""
         from core.generate import answer
 
-        return answer(self.model, self.tokenizer, prompt, system=system_message(self.folder), **options)
+        return answer(self.model, self.tokenizer, prompt, system=self.lock["data"]["system"], **options)
 
 
 def load_run(folder: str | Path) -> Result:
@@ -119,16 +129,5 @@ def load_run(folder: str | Path) -> Result:
         UserError: ``folder`` is no run.
     """
     folder = Path(folder).expanduser().absolute()
-    if not (folder / "status.json").exists():
-        raise UserError(f"{folder} is not a run folder", "give a folder under runs/ that holds a status.json")
+    read_status(folder)
     return Result(folder)
-
-
-def lock(folder: Path) -> Mapping[str, Any]:
-    """What ``lock.json`` says."""
-    return json.loads((folder / "lock.json").read_text())
-
-
-def system_message(folder: Path) -> str | None:
-    """The system message that all of a run's training rows shared, so that asking is like training."""
-    return lock(folder)["data"]["system"]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import chdir, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
+from core.runfolder import anew, read_lock, read_status, saved
 
 if TYPE_CHECKING:
     from core.result import Result
 
 
 def resume(run: Path) -> Result:
-    """Train on from the run's checkpoint, with its own config.
+    """Train on from the run's checkpoint, with its own config, in the folder it was started in.
 
     Raises:
         UserError: ``run`` is no run, or is done, or holds no checkpoint.
@@ -21,15 +22,18 @@ def resume(run: Path) -> Result:
     run = run.expanduser().absolute()
     if not run.exists():  # one that was killed never got its name back
         run = next((hidden for hidden in [run.with_name(f".{run.name}.partial")] if hidden.exists()), run)
-    try:
-        status = json.loads((run / "status.json").read_text())
-        typed = (run / "overrides.txt").read_text().splitlines()
-    except OSError:
-        raise UserError(f"{run} is not a run folder", "give a folder under runs/ that holds a status.json") from None
-    if status["state"] == "done":
+    if read_status(run)["state"] == "done":
         raise UserError(f"{run} is done", f"python -m core model.path={run} trains on from what it saved")
+    if saved(run):
+        raise UserError(
+            f"{run} was trained to its end and is saved; it was stopped while it was measured",
+            f'python -m core generate {run} "PROMPT"',
+        )
     if not (run / "checkpoints" / "last.ckpt").exists():
-        raise UserError(f"{run} holds no checkpoint", f"start it anew: python -m core {' '.join(typed)}")
+        raise UserError(f"{run} holds no checkpoint", anew(run))
     import core
 
-    return core.train(core.configure(typed), resume=run)
+    typed = (run / "overrides.txt").read_text(encoding="utf-8").splitlines()
+    began = Path(read_lock(run)["folder"])  # paths may be relative to it
+    with chdir(began) if began.is_dir() else nullcontext():
+        return core.train(core.configure(typed), resume=run)

@@ -8,6 +8,7 @@ from lightning import seed_everything
 
 from core import stages
 from core.compose import Config
+from core.devices import claim, first
 from core.fit import fit
 from core.lesson import Lesson
 from core.measure import measure, measure_before
@@ -15,6 +16,7 @@ from core.memory import PeakMemory
 from core.plan import make_plan
 from core.progress import ProgressBar, console, show_scores, timed
 from core.result import Result
+from core.stop import StopOnSignal
 from core.weights import hold_masters, load, settle
 
 
@@ -26,10 +28,11 @@ def train(config: Config, resume: Path | None = None) -> Result:
         resume: A stopped run's folder to go on in.
 
     Raises:
-        UserError: something is wrong with the config, the data or the model; nothing was written.
-        Interrupted: a signal came; the folder holds a checkpoint.
+        UserError: something is wrong with the config, the data or the model.
+        Interrupted: a signal came; the folder holds a checkpoint, or what was trained when it came late.
     """
-    screen = console()
+    screen = console(quiet=not first(config.trainer))
+    claim(config.trainer)
     with timed(screen, "plan"):
         plan = make_plan(config)
     with timed(screen, "data"):
@@ -38,9 +41,10 @@ def train(config: Config, resume: Path | None = None) -> Result:
         stages.describe(screen, plan, data, folder)
         with timed(screen, "model"):
             model = load(plan, data.head, training=True)
+        stages.record(plan, data, folder, resume)
         context = stages.context(plan, data, model)
-        before = measure_before(plan, model, data.validation.rows, context, screen)
         stages.reference(plan, model, data, context)
+        before = measure_before(plan, model, data.validation.rows, context, screen)
         seed_everything(config.seed, verbose=False)
         model = plan.method.apply(model, context)
         hold_masters(model)
@@ -48,12 +52,14 @@ def train(config: Config, resume: Path | None = None) -> Result:
         loaders = stages.loaders(plan, data, context, model, screen)
         bar = ProgressBar(screen, context.total_steps)
         checkpoint = stages.checkpoint(folder, resume)
-        arguments = config.trainer.arguments()
-        fit(lesson, *loaders, arguments, plan.dtype, folder.path / "checkpoints", folder.log, bar, checkpoint)
-        settle(model, plan.method, plan.start.model.dtype)
+        stop = StopOnSignal(folder.checkpoint)
+        with stop.listening():
+            fit(lesson, *loaders, config.trainer.arguments(), plan.dtype, stop, folder.log, bar, checkpoint)
+            settle(model, plan.method, plan.start.model.dtype)
+            stages.save(plan, model, folder)
         after = measure(plan, model, data.validation.rows, context, screen)
-        stages.save(plan, model, folder)
-        path = stages.finish(plan, data, folder, memory, before, after)
+        model = plan.quantizer.convert(model)
+        path = stages.finish(folder, memory, before, after)
     if after is not None:
         show_scores(screen, before, after)
     screen.print(f"\nsaved {path}", soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
@@ -78,14 +79,26 @@ class RunFolder:
         path = _partial(final)
         with _writing(final):
             if run == final and final.is_dir() and not path.exists():
-                _read_status(final)
+                read_status(final)
                 final.rename(path)
-        return cls(final, path, _read_status(path, asked=run))
+        return cls(final, path, read_status(path, asked=run))
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the checkpoint of a stopped run lies."""
+        return _checkpoint(self.path)
 
     def write_config(self, tree: Mapping[str, Any], overrides: Sequence[str]) -> None:
         """Write ``config.yaml`` (all values) and ``overrides.txt`` (what was typed, one a line)."""
         self._write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(tree))))
         self._write("overrides.txt", "".join(f"{line}\n" for line in overrides))
+
+    def rewind(self, step: int) -> None:
+        """Take back what was logged after a step: a run that is resumed logs those steps again."""
+        file = self.path / "metrics.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line).get("step", 0) <= step]
+        self._write("metrics.jsonl", "".join(kept))
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``; a number that is not finite becomes null."""
@@ -138,10 +151,58 @@ class RunFolder:
         with suppress(UserError):  # a disk that is full is the error on its way already
             if isinstance(error, KeyboardInterrupt):
                 self.finish("stopped")
+                error.add_note(self._how_to_go_on())
             else:
                 self.finish(
                     "failed", error.what if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
                 )
+
+    def _how_to_go_on(self) -> str:
+        if saved(self.path):
+            return f"stopped after training, {self.path} is saved and not measured"
+        if self.checkpoint.exists():
+            return f"stopped with a checkpoint; go on with: {how_to_go_on(self.path)}"
+        return f"stopped before training, {self.path} holds no checkpoint"
+
+
+class OthersFolder(RunFolder):
+    """The folder of a run as its further processes have it: the first one writes, they only read."""
+
+    def __init__(self, path: Path) -> None:
+        self.final = self.path = path
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Leave it to the first."""
+
+    def status(self, **fields: Any) -> None:
+        """Leave it to the first."""
+
+    def finish(self, state: str, error: str | None = None) -> Path:
+        """Leave it to the first."""
+        return self.path
+
+    def _write(self, name: str, text: str) -> None:
+        """Leave it to the first."""
+
+
+def saved(run: Path) -> Path | None:
+    """The adapter or the model that a run has saved, or None; each appears when it is complete."""
+    return next((run / name for name in ("adapter", "model") if (run / name).is_dir()), None)
+
+
+def how_to_go_on(run: Path) -> str:
+    """The command that gets a run to its end: from its checkpoint, or anew where it has none."""
+    return f"python -m core resume {shlex.quote(str(run))}" if _checkpoint(run).exists() else anew(run)
+
+
+def anew(run: Path) -> str:
+    """The command that a run was started with, for a folder of its own."""
+    typed = (run / "overrides.txt").read_text(encoding="utf-8").splitlines()
+    return shlex.join(["python", "-m", "core", *(line for line in typed if not line.startswith("run.dir="))])
+
+
+def _checkpoint(run: Path) -> Path:
+    return run / "checkpoints" / "last.ckpt"
 
 
 _LOCK = ".lock"
@@ -193,13 +254,39 @@ def _rename(path: Path, final: Path) -> Path:
     return path.rename(next(name for name in _names(final) if not name.exists()))
 
 
-def _read_status(folder: Path, asked: Path | None = None) -> dict[str, Any]:
+def read_status(folder: Path, asked: Path | None = None) -> dict[str, Any]:
+    """What ``status.json`` says.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    file = folder / "status.json"
     try:
-        return json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
         raise UserError(
             f"{asked or folder} is not a run folder", "give a folder under runs/ that holds a status.json"
         ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read: {error}", "start the run anew") from None
+    if not isinstance(found, dict) or "state" not in found or "seconds" not in found:
+        raise UserError(f"{file} is not what a run wrote: it has no state", "start the run anew")
+    return cast("dict[str, Any]", found)
+
+
+def read_lock(run: Path) -> dict[str, Any]:
+    """What ``lock.json`` says.
+
+    Raises:
+        UserError: there is none, for the run never loaded its model, or it is damaged.
+    """
+    file = run / "lock.json"
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{run} never came to load its model", "start the run anew") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read: {error}", "start the run anew") from None
 
 
 @contextmanager

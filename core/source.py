@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from core.errors import UserError
 from core.options import ModelOptions
+from core.runfolder import how_to_go_on, read_lock, read_status
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,10 @@ def _from_run(run: Path, options: ModelOptions) -> Start:
     if (run / "model" / "config.json").exists():
         return Start(replace(options, path=str(run / "model")))
     if not (run / "adapter" / "adapter_config.json").exists() and not (run / "adapter").is_dir():
-        state = json.loads((run / "status.json").read_text()).get("state")
         raise UserError(
-            f"model.path={options.path}: that run is {state} and saved nothing", f"python -m core resume {run}"
+            f"{options.path}: that run is {read_status(run)['state']} and has saved nothing", how_to_go_on(run)
         )
-    lock: dict[str, Any] = json.loads((run / "lock.json").read_text())
+    lock = read_lock(run)
     base = replace(options, path=lock["model"]["path"], revision=lock["model"]["revision"])
     method = next(part["name"] for part in lock["parts"] if part["kind"] == "method")
     return Start(base, run / "adapter", method)

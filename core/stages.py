@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from torch import nn
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -18,15 +19,16 @@ from core import weights
 from core.batch import LaidOut
 from core.context import RunContext, with_reference
 from core.contracts import Head, Objective, Score
-from core.data import Encoded, encode, read_rows
+from core.data import Encoded, encode, read_rows, row_key
+from core.devices import first, ranks
 from core.errors import UserError
-from core.fit import CHECKPOINT, batches, steps
 from core.layout import choose
 from core.lockfile import lock
 from core.memory import PeakMemory
+from core.micro_batches import batches, order, steps
 from core.plan import Plan
 from core.registry import AXES
-from core.runfolder import RunFolder
+from core.runfolder import OthersFolder, RunFolder, anew, read_lock
 
 
 @dataclass
@@ -67,7 +69,9 @@ def read(plan: Plan) -> Data:
 
 
 def open_folder(plan: Plan, resume: Path | None) -> RunFolder:
-    """A new folder, or the stopped run's own."""
+    """A new folder, or the stopped run's own; the first process' alone to write."""
+    if not first(plan.config.trainer):
+        return OthersFolder(Path() if resume is None else resume)
     if resume is not None:
         return RunFolder.reopen(resume)
     folder = RunFolder.create(plan.config.run_dir, plan.config.what, datetime.now())
@@ -96,27 +100,27 @@ def describe(screen: Console, plan: Plan, data: Data, folder: RunFolder) -> None
 def context(plan: Plan, data: Data, model: nn.Module) -> RunContext:
     """What parts may ask of this run."""
     options, trainer = plan.options, plan.config.trainer
-    found = RunContext(
+    if not (total := steps(len(data.train.examples), options.batch_size, trainer, ranks(trainer))):
+        limit = f"trainer.limit_train_batches={trainer.limit_train_batches}"
+        raise UserError(f"{limit} leaves no step to train", "trainer.limit_train_batches=1.0, or a number of batches")
+    return RunContext(
         seed=plan.config.seed,
         adapter="default",
         continuing=plan.start.adapter is not None,
         counting=False,
-        total_steps=steps(len(data.train.examples), options.batch_size, trainer),
+        total_steps=total,
         head=data.head,
         facts=plan.facts,
         tokenizer=plan.tokenizer,
         loader=plan.loader,
         objective=plan.objective,
         examples=data.train.examples,
-        order=(),
+        # as they are trained, so that a method that looks at batches sees those
+        order=order(len(data.train.examples), plan.config.seed, 0),
         batch_size=options.batch_size,
         max_length=options.max_length,
         device=next(model.parameters()).device,
     )
-    # the loader's own first order, so that a method that looks at batches sees those that are trained
-    first = batches(range(len(found.examples)), options.batch_size, "padded", 0, plan.config.seed)  # pyright: ignore[reportArgumentType]
-    found.order = list(iter(first.sampler))  # pyright: ignore[reportArgumentType]
-    return found
 
 
 def reference(plan: Plan, model: nn.Module, data: Data, context: RunContext) -> None:
@@ -129,6 +133,8 @@ def reference(plan: Plan, model: nn.Module, data: Data, context: RunContext) -> 
             model, encoded.examples, plan.objective, layout, context.pad, plan.options.batch_size
         )
     context.examples = data.train.examples
+    held_out = data.validation
+    context.referenced = {row_key(row): e for row, e in zip(held_out.rows, held_out.examples, strict=True)}
 
 
 def loaders(
@@ -140,41 +146,53 @@ def loaders(
     share = f"{number / plan.facts.parameters:.1%}"
     screen.print(f"  trains {number:,} parameters ({share}), {context.total_steps:,} steps, layout {context.layout}")
     size, pad = plan.options.batch_size, context.pad
-    train = batches(data.train.examples, size, context.layout, pad, plan.config.seed)
+    limit = plan.config.trainer.limit_train_batches
+    train = batches(data.train.examples, size, context.layout, pad, plan.config.seed, limit)
     held_out = data.validation.examples
     return train, batches(held_out, size, context.layout, pad, None) if held_out else None
 
 
 def checkpoint(folder: RunFolder, resume: Path | None) -> Path | None:
-    """The checkpoint to go on from.
+    """The checkpoint to go on from; what was logged after it is taken back.
 
     Raises:
-        UserError: the run that is resumed has none.
+        UserError: the run that is resumed has none, or it is damaged.
     """
-    file = folder.path / "checkpoints" / CHECKPOINT
     if resume is None:
         return None
+    file = folder.checkpoint
     if not file.exists():
-        raise UserError(f"{resume} holds no checkpoint", "start it anew with the overrides in its overrides.txt")
+        raise UserError(f"{resume} holds no checkpoint", anew(folder.path))
+    try:
+        step: int = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+    except Exception as error:  # whatever torch makes of a file that was cut off
+        raise UserError(f"{file} is damaged: {_first_line(error)}", anew(folder.path)) from error
+    folder.rewind(step)
     return file
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def save(plan: Plan, model: nn.Module, folder: RunFolder) -> None:
-    """The adapter or the model, with the tokenizer beside it."""
+    """The adapter or the model, with the tokenizer beside it; all of it or nothing."""
+    if not first(plan.config.trainer):
+        return
     target = folder.path / plan.method.saves
-    plan.method.save(model, target, "default")
-    plan.tokenizer.save_pretrained(target)
-    plan.quantizer.convert(model)
+    fresh = target.with_name(f".{target.name}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    plan.method.save(model, fresh, "default")
+    plan.tokenizer.save_pretrained(fresh)
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
 
 
-def finish(
-    plan: Plan, data: Data, folder: RunFolder, memory: PeakMemory, before: Score | None, after: Score | None
-) -> Path:
-    """Write what was measured and what was used, and give the folder its name."""
+def finish(folder: RunFolder, memory: PeakMemory, before: Score | None, after: Score | None) -> Path:
+    """Write what was measured, and give the folder its name."""
     for split, score in (("before", before), ("after", after)):
         if score is not None:
             folder.log({"split": split, "metric": score.name, **_without_name(score)})
-    folder.write_json("lock.json", lock_of(plan, data))
     folder.status(peak_memory=memory.peak)
     return folder.finish("done")
 
@@ -185,13 +203,31 @@ def _without_name(score: Score) -> Mapping[str, Any]:
     return values
 
 
-def lock_of(plan: Plan, data: Data) -> dict[str, Any]:
-    """What was used, with versions and hashes."""
+def record(plan: Plan, data: Data, folder: RunFolder, resume: Path | None) -> None:
+    """Write what is used, with versions and hashes.
+
+    Raises:
+        UserError: a run is resumed with other rows or another model than it began with.
+    """
+    found = _lock(plan, data)
+    if resume is not None and (folder.path / "lock.json").exists():
+        began = read_lock(folder.path)
+        for what, now, then in (
+            ("rows are not those", found["data"]["rows"], began["data"]["rows"]),
+            ("model is not the one", found["model"]["sha256"], began["model"]["sha256"]),
+        ):
+            if now != then:
+                raise UserError(f"the {what} {resume} began with", f"put back what was there, or {anew(folder.path)}")
+    folder.write_json("lock.json", found)
+
+
+def _lock(plan: Plan, data: Data) -> dict[str, Any]:
     return lock(
         plan.config,
         path=plan.facts.path,
         revision=plan.start.model.revision,
         template=plan.tokenizer.chat_template,
+        head=asdict(data.head),
         data={
             "system": data.train.system,
             "rows": {"train": _digest(data.train), "validation": _digest(data.validation)},
@@ -203,5 +239,5 @@ def _digest(encoded: Encoded) -> str:
     """SHA-256 of the rows as they were read, whatever they were read from."""
     digest = hashlib.sha256()
     for row in encoded.rows:
-        digest.update(json.dumps(dict(row), sort_keys=True, default=str).encode() + b"\n")
+        digest.update(row_key(row).encode() + b"\n")
     return digest.hexdigest()

@@ -27,6 +27,7 @@ from core.normalise import normalise
 from core.overrides import disabled, parse, quoted
 from core.registry import Registry
 from core.sweep_table import Job, SweepTable
+from core.trainer_options import TrainerOptions
 
 
 def sweep(typed: Sequence[str]) -> int:
@@ -42,7 +43,7 @@ def sweep(typed: Sequence[str]) -> int:
     lines = normalise(typed, registry, multirun=True)
     jobs = combinations(lines)
     for job in jobs:
-        composed(job, registry)
+        _check_devices(composed(job, registry).trainer)
     table = SweepTable(_folder(lines))
     kept = [line for line in lines if not line.startswith("run.dir=")]
     own = [f"{key}={quoted(table.folder)}" for key in ("run.dir", "hydra.sweep.dir")]
@@ -51,6 +52,15 @@ def sweep(typed: Sequence[str]) -> int:
     finally:
         done = table.show()
     return 0 if len(done) >= max(len(jobs), 1) and all(job.state == "done" for job in done) else 1
+
+
+def _check_devices(trainer: TrainerOptions) -> None:
+    """Lightning starts further processes with the same command line: each would run the whole sweep."""
+    if trainer.devices not in (1, [0]) or trainer.num_nodes != 1:
+        raise UserError(
+            f"trainer.devices={trainer.devices} under -m: a job of a sweep trains on one device",
+            "trainer.devices=1, or one command for each run",
+        )
 
 
 def combinations(lines: Sequence[str]) -> list[list[str]]:

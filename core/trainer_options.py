@@ -25,13 +25,8 @@ CORE_OWNS = frozenset(
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 PROFILERS = ("simple", "advanced", "pytorch", "xla")
-STRATEGIES = (
-    "auto", "single_device", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook", "ddp_find_unused_parameters_true",
-    "ddp_find_unused_parameters_false", "fsdp", "fsdp_cpu_offload", "deepspeed", "deepspeed_stage_1",
-    "deepspeed_stage_2", "deepspeed_stage_2_offload", "deepspeed_stage_3", "deepspeed_stage_3_offload",
-    "deepspeed_stage_3_offload_nvme",
-)  # fmt: skip
-"""Lightning's names, checked before Lightning is imported."""
+STRATEGIES = ("auto", "single_device", "ddp", "ddp_find_unused_parameters_true")
+"""Those of Lightning's that leave each process a whole model: sharded ones would be saved in pieces."""
 
 
 @dataclass(frozen=True, kw_only=True)

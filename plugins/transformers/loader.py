@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,26 +60,30 @@ class Transformers(Loader):
         Raises:
             UserError: the weights are missing or damaged.
         """
-        transformers.logging.disable_progress_bar()
         auto: Any = getattr(transformers, head.auto_class)
         attention = {} if self.options.attention == "auto" else {"attn_implementation": self.options.attention}
-        device = {"device_map": {"": 0}} if options and torch.cuda.is_available() else {}
+        device = {"device_map": {"": torch.cuda.current_device()}} if options and torch.cuda.is_available() else {}
         try:
-            return auto.from_pretrained(
-                self._folder(source),
-                dtype=getattr(torch, source.dtype),
-                **_remote(source),
-                **attention,
-                **device,
-                **head.config,
-                **options,
-            )
+            with _silent():
+                model, found = auto.from_pretrained(
+                    self._folder(source),
+                    dtype=getattr(torch, source.dtype),
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # they are named below
+                    **_remote(source),
+                    **attention,
+                    **device,
+                    **head.config,
+                    **options,
+                )
         except (OSError, ValueError, ImportError) as error:
             raise UserError(f"{source.path} cannot be loaded: {_first_line(error)}", "check model.path") from error
         except Exception as error:
             if "afetensor" not in type(error).__name__ + str(error):
                 raise
             raise UserError(f"{source.path}: damaged weights: {_first_line(error)}", "download it again") from error
+        _check_complete(model, found, source.path, new_head=head != Head())
+        return model
 
     def _folder(self, source: ModelOptions) -> str:
         """The folder or hub id to load: for a GGUF file the folder it was converted to."""
@@ -121,6 +126,33 @@ def _local(path: str) -> str:
             raise UserError(f"model.path={path} is an adapter, not a model", f"model.path={base}")
         raise UserError(f"model.path={path} has no config.json", "give the folder that save_pretrained wrote")
     return str(folder.absolute())
+
+
+@contextmanager
+def _silent() -> Generator[None]:
+    """Without transformers' bar and its report on the weights, which ``_check_complete`` says in two lines."""
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+
+
+def _check_complete(model: Any, found: Mapping[str, Any], path: str, new_head: bool) -> None:
+    """Refuse weights that were left random: nothing else would ever say so.
+
+    A head of its own, such as a classifier's, is new by intention and may be missing.
+    """
+    # (name, shape in the file, shape in the model); a tied layer is not missing, transformers knows of it
+    shapes = [f"{name} is {tuple(a)} instead of {tuple(b)}" for name, a, b in found.get("mismatched_keys", ())]
+    body = model.base_model_prefix
+    missing = sorted(name for name in found["missing_keys"] if not new_head or name.startswith(f"{body}."))
+    wrong = [*shapes, *(f"{name} is missing" for name in missing)]
+    if wrong:
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise UserError(f"{path}: the weights do not fit the config: {wrong[0]}{more}", "download it again")
 
 
 def _remote(source: ModelOptions) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def tiny(monkeypatch, tmp_path, tiny_model, rows_jsonl):
             f"model.path={tiny_model}", "model.dtype=float32", "data=jsonl", f"data.train={rows_jsonl}",
             "data.batch_size=4", "trainer.max_steps=4", "trainer.accelerator=cpu", "optim.lr=1e-2", "metric=none",
         ]  # fmt: skip
-        return core.train(core.configure([*usual, *overrides]))
+        given = {line.partition("=")[0]: line for line in [*usual, *overrides]}  # the last one counts
+        return core.train(core.configure(list(given.values())))
 
     yield run
     for name in [name for name in sys.modules if name.startswith("tinyparts")]:
@@ -86,6 +87,7 @@ def test_a_method_can_ask_for_padded_rows(tiny, capsys):
 def test_a_quantizer_prepares_before_and_converts_after_saving(tiny):
     result = tiny("quant=rounded", "method=full")
     assert seen("quantizers") == ["load training=True", "prepare", "convert"]
+    assert type(result.model).__name__ == "Converted", "what convert returns is the model of the run"
     from safetensors.torch import load_file
 
     saved = load_file(result.folder / "model" / "model.safetensors")["model.layers.0.mlp.up_proj.weight"]
@@ -106,6 +108,13 @@ def test_an_objective_with_a_reference_starts_at_log_two(tiny):
     assert all(0 <= line["odd"] <= 1 for line in result.metrics if line["split"] == "train")
     assert seen("objectives")[0].startswith("prepare ")
     assert any(line.startswith("head of ") for line in seen("objectives"))
+
+
+def test_a_reference_is_known_where_losses_are_measured(tiny):
+    result = tiny("objective=closer", "method=lora", "metric=loss")
+    assert result.before.n == result.after.n == 3
+    assert result.before.value == pytest.approx(math.log(2), abs=1e-4)
+    assert result.after.value < result.before.value
 
 
 def test_an_objective_can_refuse_a_batch_that_is_too_small(tiny):

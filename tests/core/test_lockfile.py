@@ -26,7 +26,13 @@ def test_it_names_weights_parts_packages_and_data(tmp_path: Path):
     rows = str(tmp_path / "rows.jsonl")
     chosen = config(train=rows, validation=None, system="Answer. " * 100, max_length=64)
     found = lock(
-        chosen, path=tmp_path, revision=None, template="{{ x }}", data={"system": None}, verdicts={"lora": "tested"}
+        chosen,
+        path=tmp_path,
+        revision=None,
+        template="{{ x }}",
+        head={},
+        data={"system": None},
+        verdicts={"lora": "tested"},
     )
     assert json.loads(json.dumps(found)) == found
     weights = {"model.safetensors": hashlib.sha256(b"weights").hexdigest()}
@@ -53,7 +59,7 @@ def test_a_hub_id_is_resolved_to_the_commit_that_was_loaded(tmp_path: Path, monk
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    found = lock(config(), path=Path("acme/small"), revision=None, template=None, data={})["model"]
+    found = lock(config(), path=Path("acme/small"), revision=None, template=None, head={}, data={})["model"]
     assert (found["path"], found["revision"]) == ("acme/small", commit)
     assert list(found["sha256"]) == ["model.safetensors"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from core.contracts import Head
 from core.errors import UserError
 from core.options import ModelOptions
 from plugins.transformers.loader import Transformers
@@ -134,3 +135,33 @@ def test_a_gguf_file_whose_weights_are_cut_off(loader, tmp_path):
     with gguf_file().open("rb") as whole:
         file.write_bytes(whole.read(size - 1_000_000))
     assert "is cut off or damaged" in refused(loader, file).what
+
+
+UP = "model.layers.0.mlp.up_proj.weight"
+
+
+@pytest.mark.parametrize("head", [Head(), Head("AutoModelForSequenceClassification", {"num_labels": 3})])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda weights: weights.pop(UP), f"{UP} is missing"),
+        (lambda weights: weights.update({UP: weights[UP][:3]}), f"{UP} is (3, 64) instead of (128, 64)"),
+        (lambda weights: [weights.pop(name) for name in list(weights) if "up_proj" in name], "missing, and 1 more"),
+    ],
+)
+def test_weights_that_do_not_fit_the_config_are_never_made_up(loader, copy, capfd, head, change, said):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / "model.safetensors")
+    assert loader.load(source(copy), head, {}) is not None
+    change(weights)
+    save_file({name: w.contiguous() for name, w in weights.items()}, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError) as caught:
+        loader.load(source(copy), head, {})
+    assert said in caught.value.what
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_head_of_its_own_is_new(loader, copy):
+    model = loader.load(source(copy), Head("AutoModelForSequenceClassification", {"num_labels": 3}), {})
+    assert model.score.weight.shape == (3, 64)

@@ -36,7 +36,15 @@ class Rounded(Quantizer):
             if isinstance(layer, nn.Linear):
                 layer.weight.data = (layer.weight.data * 64).round() / 64
                 layer.rounded = True
-        return model
+        return Converted(model)
+
+
+class Converted(nn.Module):
+    """A conversion may give another object than it was given."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
 
 
 class Forgotten(Quantizer):

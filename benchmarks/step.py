@@ -14,6 +14,7 @@ from peft.helpers import disable_input_dtype_casting
 
 from core import configure
 from core.batch import lay_out
+from core.contracts import Head
 from core.layout import choose
 from core.plan import make_plan
 from core.quiet import hush
@@ -32,7 +33,7 @@ def main() -> None:
     model = plan.method.apply(model, make_context(plan, data, model)).train()
     hold_masters(model)
     examples = data.train.examples
-    best = choose(model, plan.method, examples, 0)
+    best = choose(model, plan.method, Head(), examples, 0)
 
     def step(layout, autocast, start):
         batch = lay_out(examples[16 * start : 16 * start + 16], layout)

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from core.contracts import Row, Tokens
 from core.errors import RowError, UserError
-from core.messages import check_messages
+from core.messages import check_messages, check_tools
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,7 +21,7 @@ def chat_tokens(
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[Message],
     *,
-    tools: Sequence[Mapping[str, Any]] | None = None,
+    tools: Sequence[Mapping[str, Any]] | str | None = None,
     weights: Sequence[float] | None = None,
 ) -> Tokens:
     """A conversation through the tokenizer's own template; the assistant's text and its end token are supervised.
@@ -29,7 +29,7 @@ def chat_tokens(
     Args:
         tokenizer: A fast one, with a chat template.
         messages: role, content and what else the template knows.
-        tools: Handed to the template.
+        tools: Handed to the template; a list, or the JSON text of one.
         weights: One a message; None is 1 for the assistant's and 0 for all others.
 
     Raises:
@@ -37,6 +37,7 @@ def chat_tokens(
         UserError: the model has no chat template, or its template doubles the first token.
     """
     check_messages(messages)
+    tools = check_tools(tools)
     template = _template(tokenizer)
     weights = [float(m["role"] == "assistant") for m in messages] if weights is None else list(weights)
     if template is not None and all(
@@ -86,7 +87,7 @@ def prompt_and_answer(row: Row, tokenizer: PreTrainedTokenizerBase) -> tuple[lis
     if last is None:
         raise RowError("messages", "has no assistant message")
     wanted = _answer(f"messages[{last}].content", messages[last].get("content"))
-    text = _render(tokenizer, messages[:last], row.get("tools"), add_generation_prompt=True)
+    text = _render(tokenizer, messages[:last], check_tools(row.get("tools")), add_generation_prompt=True)
     return _encode(tokenizer, text)[0], wanted
 
 
@@ -146,14 +147,12 @@ def _marked(tokenizer: Any, own: Any) -> str | None:
 
 def _by_markers(tokenizer: Any, template: str, messages: Any, tools: Any, weights: Sequence[float]) -> Tokens:
     """Let the template's own markers say which tokens are the assistant's."""
-    from jinja2 import TemplateError
-
     plain = _encode(tokenizer, _render(tokenizer, messages, tools))[0]
     try:
         found = tokenizer.apply_chat_template(
             list(messages), tools=tools, chat_template=template, return_assistant_tokens_mask=True, return_dict=True
         )
-    except TemplateError:  # trl's form of a template knows less than the model's own
+    except Exception:  # trl's form of a template knows less than the model's own
         return _by_prefixes(tokenizer, messages, tools, weights)
     ids: list[int] = found["input_ids"]
     mask: list[int] = found["assistant_masks"]
@@ -217,7 +216,7 @@ def _ended(tokenizer: Any, ids: list[int], supervised: list[float], spans: Seque
 
 
 def _render(tokenizer: Any, messages: Any, tools: Any, add_generation_prompt: bool = False) -> str:
-    from jinja2 import TemplateError
+    from jinja2 import TemplateSyntaxError
 
     if not messages and not add_generation_prompt:
         return ""
@@ -225,7 +224,12 @@ def _render(tokenizer: Any, messages: Any, tools: Any, add_generation_prompt: bo
         return tokenizer.apply_chat_template(
             list(messages), tools=tools, tokenize=False, add_generation_prompt=add_generation_prompt
         )
-    except (TemplateError, TypeError, KeyError) as error:
+    except TemplateSyntaxError as error:
+        raise UserError(
+            f"the model's chat template is broken: {error.message} in its line {error.lineno}",
+            "mend chat_template in the model's tokenizer_config.json or chat_template.jinja",
+        ) from error
+    except Exception as error:  # a template is a program of the model's: whatever ends it, it does not take this row
         raise RowError("messages", f"the model's chat template refuses it: {error}") from error
 
 

@@ -6,15 +6,16 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from core.contracts import DataSource, Example, Objective, Row, Tokens
+from core.contracts import DataSource, Example, Head, Objective, Row, Tokens
 from core.errors import RowError, UserError
-from core.formats import canonical, recognise
+from core.formats import canonical, check_text, recognise, unused
 from core.options import DataOptions
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
 MOST_HELD_OUT = 500
@@ -31,11 +32,13 @@ class Rows:
         rows: In canonical columns; an unusable one is a ``RowError`` in its place.
         origins: Where each came from, such as ``"train.jsonl:17"``.
         format: What they were recognised as.
+        unused: Columns that nothing reads.
     """
 
     rows: list[Row | RowError] = field(default_factory=list["Row | RowError"])
     origins: list[str] = field(default_factory=list[str])
     format: str = ""
+    unused: tuple[str, ...] = ()
 
 
 @dataclass
@@ -47,6 +50,7 @@ class Encoded:
         rows: The canonical row of each.
         origins: Where each came from.
         format: What the rows were recognised as.
+        unused: Columns that nothing read.
         skipped: Rows that could not be used.
         truncated: Rows that were cut to ``data.max_length``.
         tokens: All tokens.
@@ -58,6 +62,7 @@ class Encoded:
     rows: list[Row] = field(default_factory=list["Row"])
     origins: list[str] = field(default_factory=list[str])
     format: str = ""
+    unused: tuple[str, ...] = ()
     skipped: int = 0
     truncated: int = 0
     tokens: int = 0
@@ -107,8 +112,11 @@ def _canonical(raw: Iterable[Any], source: DataSource, split: str, objective: Ob
     origins = [source.origin(split, index) for index in range(len(listed))]
     if not columns:  # nothing but unreadable rows: they say why
         return Rows([row if isinstance(row, RowError) else RowError("", "is not an object") for row in listed], origins)
-    form = recognise(columns, options.format, options.columns, objective.columns)
-    return Rows([_one(row, form, options) for row in listed], origins, form)
+    try:
+        form = recognise(columns, options.format, options.columns, objective.columns)
+    except UserError as error:
+        raise UserError(f"{origins[0]}: {error.what}", error.fix) from None
+    return Rows([_one(row, form, options) for row in listed], origins, form, unused(columns, form, options.columns))
 
 
 def _one(row: Any, form: str, options: DataOptions) -> Row | RowError:
@@ -117,6 +125,7 @@ def _one(row: Any, form: str, options: DataOptions) -> Row | RowError:
     if not isinstance(row, Mapping):
         return RowError("", "is not an object")
     try:
+        check_text(row)
         return canonical(row, form, options.columns)
     except RowError as error:
         return error
@@ -129,50 +138,114 @@ def _hold_out(rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
 
     def some(inside: bool) -> Rows:
         kept = [i for i in range(len(rows.rows)) if (i in held) is inside]
-        return Rows([rows.rows[i] for i in kept], [rows.origins[i] for i in kept], rows.format)
+        return Rows([rows.rows[i] for i in kept], [rows.origins[i] for i in kept], rows.format, rows.unused)
 
     return some(False), some(True)
 
 
 # ----------------------------------------------------------------------------------------------------------- encoding
-def encode(rows: Rows, objective: Objective, tokenizer: PreTrainedTokenizerBase, options: DataOptions) -> Encoded:
-    """Encode every row, and stop at or count those that cannot be used.
+def prepared(rows: Rows, objective: Objective) -> Rows:
+    """The rows as the objective prepares the whole set, unusable ones left where they are."""
+    if type(objective).prepare_rows is Objective.prepare_rows:
+        return rows
+    good = _dataset(rows)
+    found: list[Any] = objective.prepare_rows(good).to_list() if good is not None else []
+    if len(found) != (0 if good is None else len(good)):
+        raise TypeError(f"{type(objective).__qualname__}.prepare_rows must keep the number of rows")
+    ready = iter(found)
+    return replace(rows, rows=[row if isinstance(row, RowError) else next(ready) for row in rows.rows])
+
+
+def head_of(rows: Rows, objective: Objective) -> Head:
+    """Which model class the rows need."""
+    if type(objective).head is Objective.head or (good := _dataset(rows)) is None:
+        return Head()
+    return objective.head(good)
+
+
+def _dataset(rows: Rows) -> Dataset | None:
+    from datasets import Dataset
+
+    good = [dict(row) for row in rows.rows if not isinstance(row, RowError)]
+    return Dataset.from_list(good) if good else None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What every example must keep to.
+
+    Attributes:
+        max_length: Tokens of a sequence.
+        vocabulary: Tokens that the model knows.
+        must_learn: Whether each sequence must hold a supervised token.
+    """
+
+    max_length: int
+    vocabulary: int
+    must_learn: bool
+
+
+def encode(
+    sides: Sequence[Rows],
+    objective: Objective,
+    tokenizer: PreTrainedTokenizerBase,
+    options: DataOptions,
+    vocabulary: int,
+    head: Head,
+) -> list[Encoded]:
+    """Encode every row, and stop at or count those that cannot be used, of all sides together.
+
+    Args:
+        sides: Rows to train on, rows held out.
+        objective: Encodes a row.
+        tokenizer: The model's.
+        options: ``data.*``.
+        vocabulary: Tokens that the model knows.
+        head: Which model is trained; a language model must have something to learn in every row.
 
     Raises:
-        UserError: a row cannot be used and ``data.on_bad_row`` is ``stop``, or none can.
+        UserError: a row cannot be used and ``data.on_bad_row`` is ``stop``, or none of a side can; the tokenizer does
+            not fit the model.
     """
-    found = Encoded(format=rows.format)
+    limits = Limits(options.max_length, vocabulary, must_learn=head.auto_class == Head().auto_class)
     bad: list[tuple[str, RowError]] = []
-    for origin, row in zip(rows.origins, _prepared(rows.rows, objective), strict=True):
+    found: list[Encoded] = []
+    for rows in sides:
+        side, unusable = _encode_side(rows, objective, tokenizer, limits)
+        found.append(side)
+        bad += unusable
+    total = sum(len(rows.rows) for rows in sides)
+    nothing_left = any(rows.rows and not side.rows for rows, side in zip(sides, found, strict=True))
+    if bad and (options.on_bad_row == "stop" or nothing_left):
+        raise _unusable(bad, total, nothing_left)
+    return found
+
+
+def _encode_side(
+    rows: Rows, objective: Objective, tokenizer: PreTrainedTokenizerBase, limits: Limits
+) -> tuple[Encoded, list[tuple[str, RowError]]]:
+    found = Encoded(format=rows.format, unused=rows.unused)
+    bad: list[tuple[str, RowError]] = []
+    for origin, row in zip(rows.origins, rows.rows, strict=True):
         try:
             if isinstance(row, RowError):
                 raise row
             _check_columns(row, objective)
-            example, cut = _fitted(objective.encode(row, tokenizer), options.max_length)
+            example = objective.encode(row, tokenizer)
+            _check_ids(example, limits.vocabulary)
+            example, cut = _fitted(example, row, limits)
         except RowError as error:
             bad.append((origin, error))
             continue
+        except UserError as error:  # of the model or its template; the row shows where it was seen
+            raise UserError(f"{origin}: {error.what}", error.fix) from None
         found.examples.append(example)
         found.rows.append(row)
         found.origins.append(origin)
         found.truncated += cut
-    _judge(bad, len(rows.rows), options.on_bad_row)
     found.skipped = len(bad)
     _count(found)
-    return found
-
-
-def _prepared(rows: list[Row | RowError], objective: Objective) -> Sequence[Row | RowError]:
-    if type(objective).prepare_rows is Objective.prepare_rows:
-        return rows
-    from datasets import Dataset
-
-    good = [dict(row) for row in rows if not isinstance(row, RowError)]
-    prepared: list[Any] = objective.prepare_rows(Dataset.from_list(good)).to_list() if good else []
-    if len(prepared) != len(good):
-        raise TypeError(f"{type(objective).__qualname__}.prepare_rows must keep the number of rows")
-    ready = iter(prepared)
-    return [row if isinstance(row, RowError) else next(ready) for row in rows]
+    return found, bad
 
 
 def _check_columns(row: Row, objective: Objective) -> None:
@@ -181,8 +254,30 @@ def _check_columns(row: Row, objective: Objective) -> None:
             raise RowError(needed.replace("|", " or "), "is missing")
 
 
-def _fitted(example: Example, max_length: int) -> tuple[Example, bool]:
-    """Cut each sequence from its end; something supervised must remain."""
+def _check_ids(example: Example, vocabulary: int) -> None:
+    largest = max((max(value.ids, default=0) for value in example.values() if isinstance(value, Tokens)), default=0)
+    if largest >= vocabulary:
+        raise UserError(
+            f"the tokenizer gives token {largest}, the model knows {vocabulary:,}: they do not belong together",
+            "model.path=A_MODEL with its own tokenizer",
+        )
+
+
+class TooLongError(RowError):
+    """The prompt alone fills ``data.max_length``.
+
+    Attributes:
+        needed: Tokens of the whole sequence.
+    """
+
+    def __init__(self, field: str, what: str, needed: int) -> None:
+        super().__init__(field, what)
+        self.needed = needed
+
+
+def _fitted(example: Example, row: Row, limits: Limits) -> tuple[Example, bool]:
+    """Cut each sequence from its end; something supervised must remain where tokens are learned."""
+    max_length = limits.max_length
     kept: dict[str, Tokens | int | float] = {}
     cut = False
     for name, value in example.items():
@@ -191,35 +286,33 @@ def _fitted(example: Example, max_length: int) -> tuple[Example, bool]:
             continue
         # the first token has nothing before it that could predict it
         weights = [0.0, *value.loss_weights[1:max_length]]
-        if not any(weights):
+        if limits.must_learn and not any(weights):
             if any(value.loss_weights[1:]):
                 first = next(i for i, weight in enumerate(value.loss_weights) if weight)
-                raise RowError(name, f"starts after {first} tokens of prompt, data.max_length is {max_length}")
+                what = f"the prompt alone takes {first} tokens, data.max_length is {max_length}"
+                column = next((column for column in ("messages", "prompt") if row.get(column)), name)
+                raise TooLongError(column, what, len(value.ids))
             raise RowError(name, "has no supervised token")
         cut |= len(value.ids) > max_length
         kept[name] = Tokens(list(value.ids[:max_length]), weights)
     return kept, cut
 
 
-def _judge(bad: Sequence[tuple[str, RowError]], total: int, on_bad_row: str) -> None:
-    if bad and (on_bad_row == "stop" or len(bad) == total):
-        kinds = Counter(_kind(error) for _, error in bad)
-        shown: Counter[str] = Counter()
-        lines: list[str] = []
-        for origin, error in bad:
-            kind = _kind(error)
-            shown[kind] += 1
-            if shown[kind] <= SHOWN:
-                lines.append(f"{origin}: {error}")
-        lines += [f"... and {n - SHOWN} more of this kind: {kind}" for kind, n in kinds.items() if n > SHOWN]
-        what = "\n       ".join([*lines, f"{len(bad):,} of {total:,} rows cannot be used"])
-        leave_out = "" if len(bad) == total else ", or leave them out: data.on_bad_row=skip"
-        raise UserError(what, f"{_remedy(bad)}{leave_out}")
-
-
-def _remedy(bad: Sequence[tuple[str, RowError]]) -> str:
-    long = any("data.max_length" in error.what for _, error in bad)
-    return "data.max_length=MORE" if long else "mend the rows"
+def _unusable(bad: Sequence[tuple[str, RowError]], total: int, nothing_left: bool) -> UserError:
+    """The first rows of each kind in full, the rest as numbers."""
+    kinds = Counter(_kind(error) for _, error in bad)
+    shown: Counter[str] = Counter()
+    lines: list[str] = []
+    for origin, error in bad:
+        kind = _kind(error)
+        shown[kind] += 1
+        if shown[kind] <= SHOWN:
+            lines.append(f"{origin}: {error}")
+    lines += [f"... and {n - SHOWN} more of this kind: {kind}" for kind, n in kinds.items() if n > SHOWN]
+    what = "\n       ".join([*lines, f"{len(bad):,} of {total:,} rows cannot be used"])
+    needed = max((error.needed for _, error in bad if isinstance(error, TooLongError)), default=0)
+    mend = f"data.max_length={needed}" if needed else "mend the rows"
+    return UserError(what, mend if nothing_left else f"{mend}, or leave them out: data.on_bad_row=skip")
 
 
 def _kind(error: RowError) -> str:

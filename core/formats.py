@@ -15,6 +15,9 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
 }
 """Format -> the columns that make it out, tried in this order."""
 
+WITH_PAIRS = ("input", "system")
+"""What else a prompt and its completion may have beside them."""
+
 CANONICAL = ("messages", "prompt", "completion", "chosen", "rejected", "label", "text", "tools", "weight")
 
 
@@ -51,8 +54,38 @@ def recognise(columns: Collection[str], wanted: str, mapped: Mapping[str, str], 
         return "columns"
     raise UserError(
         f"the data's format is not recognised from its columns: {', '.join(sorted(columns)) or 'none'}",
-        "data.columns={prompt: COLUMN, completion: COLUMN}, or data.format=messages|prompt-completion|alpaca",
+        "data.columns.prompt=COLUMN data.columns.completion=COLUMN, or data.columns.messages=COLUMN",
     )
+
+
+def unused(columns: Collection[str], form: str, mapped: Mapping[str, str]) -> tuple[str, ...]:
+    """Columns of a file that nothing reads.
+
+    Example:
+        >>> unused(["id", "instruction", "input", "output"], "alpaca", {})
+        ('id',)
+    """
+    read = {*CANONICAL, *FORMATS.get(form, ()), *mapped.values(), *(WITH_PAIRS if form != "messages" else ())}
+    return () if form == "columns" else tuple(sorted(set(columns) - read))
+
+
+def check_text(value: Any, field: str = "") -> None:
+    """Every text in a row can be written as UTF-8.
+
+    Raises:
+        RowError: one holds half a character, which no tokenizer takes.
+    """
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise RowError(field, f"holds half a character (a lone surrogate) at {error.start + 1}") from None
+    elif isinstance(value, Mapping):
+        for key, inside in value.items():
+            check_text(inside, f"{field}.{key}" if field else str(key))
+    elif isinstance(value, list):
+        for i, inside in enumerate(value):
+            check_text(inside, f"{field}[{i}]")
 
 
 def canonical(row: Mapping[str, Any], form: str, mapped: Mapping[str, str]) -> Row:
@@ -74,11 +107,23 @@ def canonical(row: Mapping[str, Any], form: str, mapped: Mapping[str, str]) -> R
             raise RowError(mapped.get(column, column), "is missing")
         if form != "messages" and not isinstance(named[column], str):
             raise RowError(mapped.get(column, column), "is not text")
+    system = _text(named, "system") if form in ("alpaca", "prompt-completion") else ""
     if form == "alpaca":
-        more = named.get("input") or ""
-        if not isinstance(more, str):
-            raise RowError("input", "is not text")
+        more = _text(named, "input")
         prompt = f"{named['instruction']}\n\n{more}" if more.strip() else named["instruction"]
         kept = {key: value for key, value in named.items() if key not in ("instruction", "input", "output")}
-        return {**kept, "prompt": prompt, "completion": named["output"]}
-    return named
+        named = {**kept, "prompt": prompt, "completion": named["output"]}
+    return {**named, "messages": _conversation(system, named)} if system.strip() else named
+
+
+def _text(row: Mapping[str, Any], column: str) -> str:
+    """A column that may be missing."""
+    value = row.get(column) or ""
+    if not isinstance(value, str):
+        raise RowError(column, "is not text")
+    return value
+
+
+def _conversation(system: str, row: Mapping[str, Any]) -> list[dict[str, str]]:
+    said = (("system", system), ("user", row["prompt"]), ("assistant", row["completion"]))
+    return [{"role": role, "content": content} for role, content in said]

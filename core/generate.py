@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from core.contracts import Head
 from core.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ def generate(run: str | Path, prompt: str, options: Mapping[str, Any] | None = N
     if not prompt.strip():
         raise UserError("the prompt is empty", 'python -m core generate RUN "PROMPT"')
     result = load_run(run)
+    if result.head != Head():
+        raise UserError(
+            f"{result.folder} holds a {result.head.auto_class}, which writes no text",
+            "its result.model answers in Python",
+        )
     system = result.lock["data"]["system"]
     screen = console()
     columns = _Columns(screen)

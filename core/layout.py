@@ -10,25 +10,26 @@ from torch import Tensor, nn
 
 from core import attention
 from core.batch import Layout, lay_out
-from core.contracts import Example, Method, Tokens
+from core.contracts import Example, Head, Method, Tokens
 from core.logprobs import token_logprobs
 
 log = logging.getLogger("hooktune")
 
 
-def choose(model: nn.Module, method: Method, examples: Sequence[Example], pad: int) -> Layout:
+def choose(model: nn.Module, method: Method, head: Head, examples: Sequence[Example], pad: int) -> Layout:
     """Try the layouts on the longest and the shortest example and take the first that is right.
 
     Args:
         model: As the method left it; its attention is exchanged where that helps.
         method: One that needs padded rows gets them.
+        head: Anything but a language model gets padded rows: it pools each of them in a way of its own.
         examples: The training examples.
         pad: Token id that fills padded rows.
 
     Returns:
         ``apart``, else ``masked``, else ``padded``, with a warning that says why.
     """
-    if method.layout == "padded":
+    if method.layout == "padded" or head.auto_class != Head().auto_class:
         return "padded"
     ordered = sorted(examples, key=_length)
     few = [ordered[-1], ordered[0], ordered[len(ordered) // 2]]

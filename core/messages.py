@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from core.errors import RowError
 
@@ -31,3 +32,20 @@ def check_messages(messages: Any) -> None:
             raise RowError(f"{at}.content", "is empty")
     if not any(message["role"] == "assistant" for message in messages):
         raise RowError("messages", "has no assistant message")
+
+
+def check_tools(tools: Any) -> list[Any] | None:
+    """The tools of a row, which may be JSON text: columns of a table have one type.
+
+    Raises:
+        RowError: it is no list of objects.
+    """
+    if tools is None or tools == "":
+        return None
+    try:
+        found: Any = json.loads(tools) if isinstance(tools, str) else tools
+    except ValueError:
+        found = None
+    if not isinstance(found, Sequence) or not all(isinstance(tool, Mapping) for tool in cast("Sequence[Any]", found)):
+        raise RowError("tools", "is not a list of objects")
+    return list(cast("Sequence[Any]", found))

@@ -6,6 +6,7 @@ import shutil
 from abc import abstractmethod
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
@@ -94,21 +95,38 @@ class PeftMethod(Method):
         Raises:
             UserError: the adapter changes an output layer that shares its weight with the embeddings.
         """
-        import torch
         from peft.tuners.tuners_utils import BaseTunerLayer
 
-        inner: Any = cast("PeftModel", model).get_base_model()
+        wrapped = cast("PeftModel", model)
+        inner: Any = wrapped.get_base_model()
         head = inner.get_output_embeddings()
         if isinstance(head, BaseTunerLayer) and inner.config.tie_word_embeddings:
             raise UserError(
                 "the adapter acts on an output layer that is tied to the embeddings", "merge another adapter"
             )
-        for layer in model.modules():
-            if isinstance(layer, BaseTunerLayer):
-                base: Any = layer.get_base_layer()
-                if isinstance(base, torch.nn.Linear) and quantizer.quantized(base):
-                    layer.base_layer = _plain(base, quantizer.dequantize(base), inner.dtype)
-        return cast("PeftModel", model).merge_and_unload()  # pyright: ignore[reportCallIssue, reportReturnType]
+        if any(quantizer.quantized(layer) for layer in model.modules()):
+            wrapped = _over_plain_layers(wrapped, quantizer)
+        return wrapped.merge_and_unload()  # pyright: ignore[reportCallIssue, reportReturnType]
+
+
+def _over_plain_layers(model: PeftModel, quantizer: Quantizer) -> PeftModel:
+    """The acting adapter over dense layers: peft merges into quantized ones by rounding the sum."""
+    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+    name: Any = model.active_adapter
+    weights = get_peft_model_state_dict(model, adapter_name=name)
+    config: Any = copy(model.peft_config[name])
+    if hasattr(config, "init_lora_weights"):
+        config.init_lora_weights = True  # the weights are there: PiSSA and its like would decompose the base again
+    base: Any = model.unload()  # pyright: ignore[reportCallIssue]
+    for path, layer in list(base.named_modules()):
+        if quantizer.quantized(layer):
+            base.set_submodule(path, _plain(layer, quantizer.dequantize(layer), base.dtype))
+    if (theirs := getattr(base, "hf_quantizer", None)) is not None:
+        theirs.remove_quantization_config(base)
+    plain: Any = get_peft_model(base, config, adapter_name=name)
+    set_peft_model_state_dict(plain, weights, adapter_name=name)
+    return plain.eval()
 
 
 def _plain(base: Any, weight: Any, dtype: Any) -> nn.Module:

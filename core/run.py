@@ -39,6 +39,7 @@ def train(config: Config, resume: Path | None = None) -> Result:
         data = stages.read(plan)
     with stages.open_folder(plan, resume) as folder, PeakMemory() as memory:
         stages.describe(screen, plan, data, folder)
+        seed_everything(config.seed, verbose=False)  # a new head is random
         with timed(screen, "model"):
             model = load(plan, data.head, training=True)
         stages.record(plan, data, folder, resume)

@@ -42,7 +42,10 @@ def locate(options: ModelOptions) -> Start:
 
 def _in_package(path: str) -> str:
     package, _, file = path.removeprefix("pkg://").partition("/")
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ValueError, ModuleNotFoundError):  # no name at all, or a part of a package that is not there
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
             f"model.path={path}: the package {package} is not installed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from core import weights
 from core.batch import LaidOut
 from core.context import RunContext, with_reference
 from core.contracts import Head, Objective, Score
-from core.data import Encoded, encode, read_rows, row_key
+from core.data import Encoded, encode, head_of, prepared, read_rows, row_key
 from core.devices import first, ranks
 from core.errors import UserError
 from core.layout import choose
@@ -59,13 +59,10 @@ def read(plan: Plan) -> Data:
             f"compares examples with each other",
             f"data.batch_size={plan.objective.smallest_batch}",
         )
-    encoded = encode(train, plan.objective, plan.tokenizer, plan.options)
-    head = Head()
-    if type(plan.objective).head is not Objective.head:
-        from datasets import Dataset
-
-        head = plan.objective.head(Dataset.from_list([dict(row) for row in encoded.rows]))
-    return Data(head, encoded, encode(validation, plan.objective, plan.tokenizer, plan.options))
+    sides = [prepared(rows, plan.objective) for rows in (train, validation)]
+    head = head_of(sides[0], plan.objective)
+    encoded = encode(sides, plan.objective, plan.tokenizer, plan.options, plan.facts.vocabulary, head)
+    return Data(head, *encoded)
 
 
 def open_folder(plan: Plan, resume: Path | None) -> RunFolder:
@@ -90,11 +87,25 @@ def describe(screen: Console, plan: Plan, data: Data, folder: RunFolder) -> None
         f"  rows   {len(train.examples):,} to train, {len(data.validation.examples):,} held out; "
         f"{train.tokens:,} tokens, {share:.1%} of them supervised; format {train.format}"
     )
-    for what, number in (("skipped", train.skipped), ("cut to data.max_length", train.truncated)):
-        if number:
-            screen.print(f"  [yellow]{number:,} rows {what}[/yellow]")
+    for line in _notes(data):
+        screen.print(f"  [yellow]{line}[/yellow]")
     if plan.metric is not None and not data.validation.examples:
         screen.print("  [yellow]no rows are held out, so nothing is measured before and after[/yellow]")
+
+
+def _notes(data: Data) -> Iterator[str]:
+    """What was left out of the rows, of both sides."""
+    sides = {"to train": data.train, "held out": data.validation}
+    for what, numbers in (
+        ("skipped", {name: side.skipped for name, side in sides.items()}),
+        ("cut to data.max_length", {name: side.truncated for name, side in sides.items()}),
+    ):
+        if any(numbers.values()):
+            yield f"{what}: " + ", ".join(f"{number:,} rows {name}" for name, number in numbers.items() if number)
+    if data.train.truncated == len(data.train.examples):
+        yield "every row is cut, so no end token is learned: answers will not stop; a larger data.max_length helps"
+    if data.train.unused:
+        yield f"columns that nothing reads: {', '.join(data.train.unused)}"
 
 
 def context(plan: Plan, data: Data, model: nn.Module) -> RunContext:
@@ -127,7 +138,7 @@ def reference(plan: Plan, model: nn.Module, data: Data, context: RunContext) -> 
     """The objective's reference values, by the model as it stands before the method is applied."""
     if type(plan.objective).reference is Objective.reference:
         return
-    layout = choose(model, plan.method, data.train.examples, context.pad)
+    layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
     for encoded in (data.train, data.validation):
         encoded.examples = with_reference(
             model, encoded.examples, plan.objective, layout, context.pad, plan.options.batch_size
@@ -142,7 +153,7 @@ def loaders(
 ) -> tuple[StatefulDataLoader[LaidOut], StatefulDataLoader[LaidOut] | None]:
     """Training and validation batches, in the quickest layout that is right for this model."""
     number = weights.trainable(model)
-    context.layout = choose(model, plan.method, data.train.examples, context.pad)
+    context.layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
     share = f"{number / plan.facts.parameters:.1%}"
     screen.print(f"  trains {number:,} parameters ({share}), {context.total_steps:,} steps, layout {context.layout}")
     size, pad = plan.options.batch_size, context.pad

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -79,9 +80,11 @@ def _text(file: Path) -> str:
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}", f"ls -l {file}") from error
     except UnicodeDecodeError as error:
-        line = file.read_bytes()[: error.start].count(b"\n") + 1
+        raw = file.read_bytes()
+        line = raw[: error.start].count(b"\n") + 1
+        was = "UTF-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "LATIN1"
         raise UserError(
-            f"{file}:{line}: is not UTF-8", f"iconv -f LATIN1 -t UTF-8 {file} > utf8{file.suffix}"
+            f"{file}:{line}: is not UTF-8", f"iconv -f {was} -t UTF-8 {shlex.quote(str(file))} > utf8{file.suffix}"
         ) from error
 
 
@@ -94,13 +97,15 @@ def _jsonl(file: Path) -> Read:
 def _object(text: str) -> Row | RowError:
     try:
         row = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return RowError("", _not_json(error))
     return row if isinstance(row, dict) else RowError("", "is not an object")
 
 
-def _not_json(error: ValueError) -> str:
+def _not_json(error: ValueError | RecursionError) -> str:
     """Column only: the line that json counts is that of the text it was given."""
+    if isinstance(error, RecursionError):
+        return "not JSON: nested too deeply"
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON: {error.msg} at column {error.colno}"
     return f"not JSON: {error}"
@@ -109,10 +114,25 @@ def _not_json(error: ValueError) -> str:
 def _json(file: Path) -> Read:
     """An array of objects, or one object a line under the wrong suffix."""
     text = _text(file)
-    if not text.lstrip().startswith("["):
-        yield from _jsonl(file)
+    if text.lstrip().startswith("["):
+        yield from _array(text)
         return
-    yield from _array(text)
+    _refuse_wrapped(file, text)
+    yield from _jsonl(file)
+
+
+def _refuse_wrapped(file: Path, text: str) -> None:
+    """One object over several lines, with the rows in a list inside it."""
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    lists = [key for key, value in whole.items() if isinstance(value, list)] if isinstance(whole, dict) else []
+    if len(lists) == 1 and "\n" in text.strip():
+        raise UserError(
+            f"{file} is one object; its rows seem to be the list {lists[0]!r}",
+            f"jq -c '.{lists[0]}[]' {shlex.quote(str(file))} > {shlex.quote(file.stem + '.jsonl')}",
+        )
 
 
 def _array(text: str) -> Read:
@@ -127,23 +147,34 @@ def _array(text: str) -> Read:
             return
         try:
             row, at = decoder.raw_decode(text, at)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             what = _not_json(error) if at < len(text) else "not JSON: the array does not end"
             yield line, RowError("", f"{what}; nothing after it is read")
             return
         yield line, row if isinstance(row, dict) else RowError("", "is not an object")
+        end = _next(text, at)
+        line, counted = line + text.count("\n", counted, end), end
+        if text[end : end + 1] == ",":
+            at = end + 1
+        elif end < len(text) and text[end] != "]":
+            yield line, RowError("", "not JSON: a comma is missing before it; nothing after it is read")
+            return
 
 
 def _next(text: str, at: int) -> int:
-    """Where the next element of an array starts."""
-    while at < len(text) and text[at] in " \t\r\n,":
+    """Where the white space ends."""
+    while at < len(text) and text[at] in " \t\r\n":
         at += 1
     return at
 
 
 def _csv(file: Path) -> Read:
     csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
+    text = _text(file)
+    # spreadsheets write what the country separates lists with
+    first = text.lstrip().partition("\n")[0]
+    separator = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     header: Sequence[str] = []
     while True:
         line = reader.line_num + 1
@@ -188,5 +219,6 @@ READERS: Mapping[str, Callable[[Path], Any]] = {
     ".jsonl": _jsonl,
     ".json": _json,
     ".csv": _csv,
+    ".tsv": _csv,
     ".parquet": _parquet,
 }

@@ -88,7 +88,7 @@ class Transformers(Loader):
     def _folder(self, source: ModelOptions) -> str:
         """The folder or hub id to load: for a GGUF file the folder it was converted to."""
         path = Path(source.path)
-        return str(converted(path)) if path.suffix == ".gguf" and _is_file(path) else _local(source.path)
+        return str(converted(path)) if path.suffix.lower() == ".gguf" and _is_file(path) else _local(source.path)
 
     def _config(self, source: ModelOptions) -> PreTrainedConfig:
         folder = self._folder(source)

@@ -120,3 +120,75 @@ def test_a_reference_is_known_where_losses_are_measured(tiny):
 def test_an_objective_can_refuse_a_batch_that_is_too_small(tiny):
     with pytest.raises(UserError, match=r"data.batch_size=1 is too small"):
         tiny("objective=closer", "data.batch_size=1")
+
+
+# ------------------------------------------------------------------------------------------- a stranger's other kinds
+SUMS = ["data=sums", "data.on_bad_row=skip", "data.columns.prompt=q", "data.columns.completion=a"]
+
+
+@pytest.fixture
+def strange(tiny, monkeypatch, tmp_path, tiny_model):
+    """``strange(...)`` trains with not one part of ours but the method and the quantizer."""
+
+    def run(*overrides: str):
+        usual = [
+            f"model.path={tiny_model}", "model.dtype=float32", "loader=shelf", "optim=plain", "optim.momentum=0.9",
+            *SUMS, "data.batch_size=4", "trainer.max_steps=8", "trainer.accelerator=cpu", "optim.lr=0.05",
+            "method=lora",
+        ]  # fmt: skip
+        given = {line.partition("=")[0]: line for line in [*usual, *overrides]}
+        return core.train(core.configure(list(given.values())))
+
+    return run
+
+
+def test_a_loader_a_source_an_optimizer_and_a_metric_of_a_stranger(strange, capsys):
+    result = strange()
+    assert seen("loaders") == ["AutoModelForCausalLM", "wrap default"]
+    assert losses(result)[-1] < losses(result)[0]
+    # what the source suggests was measured, on the rows that could be read, before and after
+    assert (result.before.name, result.before.n) == ("longest", 6)
+    assert [result.before.value, result.after.value] == seen("metrics")
+    assert result.after.value < result.before.value
+    said = capsys.readouterr().out
+    assert "skipped: 1 rows held out" in said
+    assert "columns that nothing reads: " not in said  # label is canonical, q and a are mapped
+    assert {part["name"] for part in result.lock["parts"]} >= {"shelf", "plain", "sums", "longest"}
+
+
+def test_an_optimizers_options_reach_it(strange, monkeypatch):
+    still = strange("optim.lr=0", "metric=none")
+    assert losses(still)[0] == pytest.approx(losses(strange("metric=none"))[0])
+    assert still.metrics[-1]["lr"] == 0
+    monkeypatch.undo()
+
+
+def test_a_source_that_cannot_read_a_row_names_it(strange):
+    with pytest.raises(UserError, match="validation row 7: q: is illegible"):
+        strange("data.on_bad_row=stop")
+
+
+def test_an_objective_with_a_head_of_its_own(strange):
+    result = strange("objective=parity", "metric=longest", "trainer.max_steps=60", "optim.lr=0.02")
+    assert seen("loaders")[0] == "AutoModelForSequenceClassification"
+    assert losses(result)[0] == pytest.approx(math.log(2), abs=0.3)
+    assert sum(losses(result)[-8:]) < 0.9 * sum(losses(result)[:8])
+    assert result.lock["head"] == {"auto_class": "AutoModelForSequenceClassification", "config": {"num_labels": 2}}
+    again = core.load_run(result.folder)
+    import torch
+
+    rows = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        assert torch.equal(again.model(rows).logits, result.model.eval()(rows).logits)
+    ends = [ends for ends in seen("objectives") if isinstance(ends, list)]
+    question = again.tokenizer("?")["input_ids"][-1]
+    assert ends
+    assert all(end == question for some in ends for end in some)
+
+
+def test_a_classifier_writes_no_text(strange):
+    from core.generate import generate
+
+    result = strange("objective=parity", "metric=none", "trainer.max_steps=1")
+    with pytest.raises(UserError, match="which writes no text"):
+        generate(result.folder, "What?")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.contracts import DataSource, Objective, Tokens
-from core.data import Rows, encode, read_rows
+from core.contracts import DataSource, Head, Objective, Tokens
+from core.data import Rows, encode, prepared, read_rows
 from core.errors import RowError, UserError
 from core.options import DataOptions
 from plugins.sft.objective import SFT
@@ -53,7 +53,8 @@ def reading(train, validation=None, *, seed=0, objective=SFT_, **changed):
 
 def encoding(rows, tokenizer=None, objective=SFT_, **changed):
     train, _ = reading(rows, objective=objective, holdout=0.0, **changed)
-    return encode(train, objective, tokenizer, options(**changed))
+    (found,) = encode([prepared(train, objective)], objective, tokenizer, options(**changed), 1000, Head())
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_tokens_and_supervised_tokens_are_counted(tokenizer):
 
 
 def test_an_empty_side_encodes_to_nothing():
-    found = encode(Rows(), SFT_, None, options())
+    (found,) = encode([Rows()], SFT_, None, options(), 10, Head())
     assert (found.examples, found.tokens, found.skipped) == ([], 0, 0)
 
 
@@ -138,9 +139,9 @@ def test_a_prompt_that_fills_max_length_says_how_long_it_is(tokenizer):
     with pytest.raises(UserError) as caught:
         encoding([pair(), long], tokenizer)
     assert caught.value.what.startswith(
-        f"train row 2: completion: starts after {start} tokens of prompt, data.max_length is 64"
+        f"train row 2: prompt: the prompt alone takes {start} tokens, data.max_length is 64"
     )
-    assert caught.value.fix.startswith("data.max_length=")
+    assert caught.value.fix.startswith(f"data.max_length={start + 3}")  # the answer, its end and the line's
 
 
 def test_an_answer_longer_than_max_length_is_cut_and_counted(tokenizer):
@@ -223,3 +224,95 @@ def test_rows_are_prepared_once_over_the_whole_set_bad_ones_left_out():
 def test_preparing_must_not_lose_rows():
     with pytest.raises(TypeError, match=r"Filtering\.prepare_rows must keep the number of rows"):
         encoding([{"text": 2}, {"text": 3}], objective=Filtering())
+
+
+# ------------------------------------------------------------------------------------------------------- what is odd
+@pytest.mark.parametrize(
+    ("bad", "what"),
+    [
+        (pair(prompt="half \ud83d"), "prompt: holds half a character"),
+        ({"messages": [{"role": "user", "content": "\udc00"}]}, "messages[0].content: holds half a character"),
+        (pair(weight=-1), "weight: is -1, not a number above 0"),
+        (pair(weight="heavy"), "weight: is 'heavy', not a number above 0"),
+        (pair(system=3), "system: is not text"),
+        (
+            {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "tools": "x"},
+            "tools: is not a list of objects",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "tools": [1]},
+            "tools: is not a list of objects",
+        ),
+    ],
+)
+def test_an_odd_row_is_a_bad_row(tokenizer, bad, what):
+    with pytest.raises(UserError) as caught:
+        encoding([bad], tokenizer)
+    assert caught.value.what.startswith(f"train row 1: {what}")
+
+
+def test_tools_may_be_json_text(tokenizer):
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    listed = encoding([{"messages": messages, "tools": [{"name": "add"}]}], tokenizer).examples
+    assert encoding([{"messages": messages, "tools": '[{"name": "add"}]'}], tokenizer).examples == listed
+
+
+def test_a_weight_scales_the_supervised_tokens(tokenizer):
+    plain, heavy = encoding([pair(), pair(weight="2.5")], tokenizer).examples
+    assert [2.5 * w for w in plain["completion"].loss_weights] == list(heavy["completion"].loss_weights)
+    assert plain["completion"].ids == heavy["completion"].ids
+
+
+@pytest.mark.parametrize(
+    "row", [pair(system="Be brief."), {"instruction": "What is 0?", "output": "0", "system": "Be brief."}]
+)
+def test_a_system_column_is_the_systems_message(tokenizer, row):
+    said = [("system", "Be brief."), ("user", "What is 0?"), ("assistant", "0")]
+    chat = {"messages": [{"role": role, "content": content} for role, content in said]}
+    found = encoding([row], tokenizer)
+    assert found.examples == encoding([chat], tokenizer).examples
+    assert found.system == "Be brief."
+
+
+def test_columns_that_nothing_reads_are_known(tokenizer):
+    assert encoding([pair(id=1, source="web")], tokenizer).unused == ("id", "source")
+    assert encoding([{"instruction": "a", "input": "", "output": "b"}], tokenizer).unused == ()
+
+
+def test_columns_that_are_not_recognised_name_the_file():
+    with pytest.raises(UserError, match="train row 1: the data's format is not recognised"):
+        reading([{"question": "a", "answer": "b"}])
+    with pytest.raises(UserError, match="validation row 1: the data's format is not recognised"):
+        reading([pair()], [{"question": "a", "answer": "b"}])
+
+
+def test_bad_rows_of_both_sides_are_told_at_once(tokenizer):
+    sides = reading([pair(), pair(completion="")], [pair(), pair(prompt=3)])
+    with pytest.raises(UserError) as caught:
+        encode(sides, SFT_, tokenizer, options(), 1000, Head())
+    said = caught.value.what
+    assert "train row 2: completion: is empty" in said
+    assert "validation row 2: prompt: is not text" in said
+    assert "2 of 4 rows cannot be used" in said
+    train, held = encode(sides, SFT_, tokenizer, options(on_bad_row="skip"), 1000, Head())
+    assert (train.skipped, held.skipped) == (1, 1)
+
+
+def test_held_out_rows_must_not_vanish_altogether(tokenizer):
+    sides = reading([pair()], [pair(completion="")])
+    with pytest.raises(UserError, match="1 of 2 rows cannot be used"):
+        encode(sides, SFT_, tokenizer, options(on_bad_row="skip"), 1000, Head())
+
+
+def test_a_tokenizer_of_another_model_is_noticed(tokenizer):
+    with pytest.raises(UserError, match=r"train row 1: the tokenizer gives token \d+, the model knows 5"):
+        encode(reading([pair()]), SFT_, tokenizer, options(), 5, Head())
+
+
+def test_an_error_of_the_template_names_the_row_it_was_seen_at(tokenizer):
+    from copy import deepcopy
+
+    broken = deepcopy(tokenizer)
+    broken.chat_template = "{% for message in messages %}"
+    with pytest.raises(UserError, match="train row 1: the model's chat template is broken"):
+        encoding([pair()], broken)

@@ -39,7 +39,7 @@ def test_unknown_columns_are_listed_with_what_to_type():
     with pytest.raises(UserError) as caught:
         recognise(["question", "answer"], "auto", {})
     assert "answer, question" in caught.value.what
-    assert caught.value.fix.startswith("data.columns={prompt: ")
+    assert caught.value.fix.startswith("data.columns.prompt=")
 
 
 def test_a_column_that_is_not_in_the_file_is_refused():

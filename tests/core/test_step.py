@@ -27,7 +27,7 @@ from transformers import (
 
 from core import logprobs
 from core.batch import lay_out
-from core.contracts import Method, Tokens
+from core.contracts import Head, Method, Tokens
 from core.layout import choose
 from core.logprobs import token_logprobs
 
@@ -102,7 +102,7 @@ def test_every_layout_that_is_chosen_equals_row_by_row_in_loss_and_gradient(name
     expected = torch.cat([plainly(plain, row) for row in rows])
     (-(expected * weights).sum()).backward()
 
-    layout = choose(model, Whole(), rows, pad=0)
+    layout = choose(model, Whole(), Head(), rows, pad=0)
     result = token_logprobs(model, lay_out(rows, layout))
     torch.testing.assert_close(result.logprobs_N, expected, atol=1e-5, rtol=1e-5)
     assert not logprobs._endings[model].plain  # full logits were never made
@@ -118,11 +118,11 @@ def test_every_layout_that_is_chosen_equals_row_by_row_in_loss_and_gradient(name
 
 @pytest.mark.parametrize(("name", "wanted"), [("llama", "apart"), ("mistral", "apart"), ("gemma2", "apart")])
 def test_usual_models_take_the_quick_layout(name, wanted):
-    assert choose(build(name), Whole(), examples([12, 5, 7]), pad=0) == wanted
+    assert choose(build(name), Whole(), Head(), examples([12, 5, 7]), pad=0) == wanted
 
 
 def test_a_method_that_needs_rows_gets_padded_ones():
-    assert choose(build("llama"), Padded(), examples([12, 5, 7]), pad=0) == "padded"
+    assert choose(build("llama"), Padded(), Head(), examples([12, 5, 7]), pad=0) == "padded"
 
 
 def test_a_model_that_mixes_sequences_up_gets_padded_rows_and_says_so(caplog):
@@ -134,7 +134,7 @@ def test_a_model_that_mixes_sequences_up_gets_padded_rows_and_says_so(caplog):
 
     without_positions.__signature__ = __import__("inspect").signature(forward)
     model.forward = without_positions
-    assert choose(model, Whole(), examples([12, 5, 7]), pad=0) == "padded"
+    assert choose(model, Whole(), Head(), examples([12, 5, 7]), pad=0) == "padded"
     assert "mixes up sequences" in caplog.text
 
 
@@ -143,7 +143,7 @@ def test_a_model_that_mixes_sequences_up_gets_padded_rows_and_says_so(caplog):
 def test_layouts_agree_for_any_lengths(lengths, layout):
     model = build("llama")
     rows = examples(lengths)
-    choose(model, Whole(), rows, pad=0)
+    choose(model, Whole(), Head(), rows, pad=0)
     expected = torch.cat([plainly(model, row) for row in rows])
     torch.testing.assert_close(token_logprobs(model, lay_out(rows, layout)).logprobs_N, expected, atol=1e-5, rtol=1e-5)
 

@@ -43,3 +43,27 @@ def test_dequantized_weights_are_near_the_dense_ones(tiny_model, name, worst):
         weight = dense.get_submodule(layer).weight.float()
         gap = part.dequantize(small.get_submodule(layer)).float() - weight
         assert 0 < gap.abs().max() / weight.abs().max() < worst
+
+
+@pytest.mark.parametrize(("name", "worst"), [("none", 1e-5), ("int8", 0.05), ("int4", 1e-5)])
+def test_merging_folds_the_adapter_into_plain_layers(tiny_model, name, worst):
+    """int8 rounds activations too, which a dense layer does not: its merge is near, the others' exact."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = configure([f"quant={name}", "method=lora"])
+    part = config.registry.make(config.offers["quant"], config.options["quant"])
+    method = config.registry.make(config.offers["method"], config.options["method"])
+    options = part.load_options(training=False)
+    model = part.prepare(AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32, **options))
+    torch.manual_seed(0)
+    adapter = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+    wrapped = get_peft_model(model, adapter).eval()
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        with wrapped.disable_adapter():
+            base = wrapped(input_ids=ids).logits
+        adapted = wrapped(input_ids=ids).logits
+        merged = method.merge(wrapped, part)(input_ids=ids).logits
+    assert (adapted - base).abs().max() > 0.5
+    assert (merged - adapted).abs().max() < worst * adapted.abs().max()

@@ -172,3 +172,36 @@ def test_any_text_comes_back_from_csv_and_jsonl(tmp_path_factory, pairs):
     (folder / "rows.csv").write_bytes(b"prompt,completion\n" + text.getvalue().encode("utf-8"))
     ended = [{k: v.replace("\r\n", "\n").replace("\r", "\n") for k, v in row.items()} for row in rows]
     assert read(folder / "rows.csv")[0] == ended
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_table_is_read_whatever_its_columns_are_separated_by(tmp_path, separator, suffix):
+    text = f'prompt{separator}completion\n"b"{separator}"d\ne"\n'
+    assert read(write(tmp_path / f"rows{suffix}", text))[0] == [TWO]
+
+
+def test_json_that_is_nested_too_deeply_is_a_bad_row(tmp_path):
+    deep = '{"prompt": ' + "[" * 100_000
+    assert "nested too deeply" in str(read(write(tmp_path / "rows.jsonl", lines(ONE) + deep))[0][1])
+    assert "nested too deeply" in str(read(write(tmp_path / "rows.json", f"[{json.dumps(ONE)}, {deep}"))[0][1])
+
+
+def test_a_missing_comma_is_not_read_over(tmp_path):
+    rows, origins = read(write(tmp_path / "rows.json", f"[{json.dumps(ONE)}\n{json.dumps(TWO)}]"))
+    assert "a comma is missing" in str(rows[1])
+    assert origins == ["1", "2"]
+
+
+def test_rows_in_a_list_within_one_object_are_pointed_at(tmp_path):
+    path = write(tmp_path / "my rows.json", json.dumps({"version": 1, "data": [ONE]}, indent=1))
+    with pytest.raises(UserError, match="its rows seem to be the list 'data'") as caught:
+        list(source(path).rows("train"))
+    assert caught.value.fix == f"jq -c '.data[]' '{path}' > 'my rows.jsonl'"
+
+
+def test_what_excel_calls_unicode_is_named(tmp_path):
+    (tmp_path / "rows.csv").write_bytes("prompt,completion\na,b\n".encode("utf-16"))
+    with pytest.raises(UserError) as caught:
+        list(source(tmp_path / "rows.csv").rows("train"))
+    assert "iconv -f UTF-16" in caught.value.fix

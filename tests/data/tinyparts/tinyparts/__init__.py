@@ -41,3 +41,27 @@ def hooktune_objectives():
         options=f"{HERE}.options:Named",
         summary="better than a reference",
     )
+    yield Part(
+        name="parity", target=f"{HERE}.objectives:Parity", options=f"{HERE}.options:Named", summary="a classifier"
+    )
+
+
+@hookimpl
+def hooktune_loaders():
+    yield Part(name="shelf", target=f"{HERE}.loaders:Shelf", options=f"{HERE}.options:Named", summary="its own way")
+
+
+@hookimpl
+def hooktune_optimizers():
+    yield Part(name="plain", target=f"{HERE}.optims:Plain", options=f"{HERE}.options:PlainOptions", summary="descent")
+
+
+@hookimpl
+def hooktune_data():
+    yield Part(name="sums", target=f"{HERE}.sources:Sums", options=f"{HERE}.options:SumsOptions", summary="no files")
+
+
+@hookimpl
+def hooktune_metrics():
+    options = f"{HERE}.options:LongestOptions"
+    yield Part(name="longest", target=f"{HERE}.metrics:Longest", options=options, summary="the worst row")

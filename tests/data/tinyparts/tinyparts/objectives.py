@@ -2,7 +2,7 @@
 
 import torch.nn.functional as F
 
-from core.api import Head, Loss, Objective, chat_tokens, token_logprobs
+from core.api import Head, Loss, Objective, Tokens, chat_tokens, token_logprobs
 
 SEEN: list = []
 
@@ -36,3 +36,28 @@ class Closer(Objective):
         gain_B = result.sum("answer") - batch.numbers["reference"]
         labels = batch.numbers["label"]
         return Loss(-F.logsigmoid(gain_B).sum(), batch.size, {"odd": (labels.sum(), batch.size)})
+
+
+class Parity(Objective):
+    """A classifier: which of two classes a text belongs to."""
+
+    columns = frozenset({"prompt", "label"})
+
+    def __init__(self, options):
+        self.options = options
+
+    def head(self, rows):
+        return Head("AutoModelForSequenceClassification", {"num_labels": len(set(rows["label"]))})
+
+    def encode(self, row, tokenizer):
+        ids = tokenizer(row["prompt"])["input_ids"]
+        return {"text": Tokens(ids, [0.0] * len(ids)), "label": row["label"]}
+
+    def loss(self, model, batch):
+        logits_BC = model(**batch.inputs).logits
+        assert logits_BC.shape == (batch.size, 2)
+        ids_T = batch.inputs["input_ids"].reshape(-1)
+        SEEN.append([int(ids_T[end]) for end in batch.ends("text")])
+        labels_B = batch.numbers["label"].long()
+        right = (logits_BC.argmax(1) == labels_B).sum()
+        return Loss(F.cross_entropy(logits_BC, labels_B, reduction="sum"), batch.size, {"right": (right, batch.size)})

@@ -41,9 +41,8 @@ doctests: $(READY) ## the examples in docstrings
 tests: $(READY) ## tests but the slow ones
 	$(BIN)/pytest -m "not slow" $(ARGS)
 
-# pytest answers 5 when nothing was selected
 test-slow: $(READY) ## tests that train the real model
-	$(BIN)/pytest -m slow $(ARGS) || test $$? -eq 5
+	$(BIN)/pytest -m slow $(ARGS)
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
@@ -60,5 +59,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 bench: $(READY) ## speeds on this machine, medians and ratios; run nothing beside it
+	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/attention.py
+	$(BIN)/python benchmarks/output_layer.py
 	$(BIN)/python benchmarks/step.py

@@ -48,7 +48,7 @@ def _contiguous_head(model: nn.Module) -> Generator[None]:
     """While inside, the output layer gets its input in one piece.
 
     ``generate`` hands it the last position of each prompt, a slice; torch multiplies that one as a product per prompt
-    and copies the layer's weight for each: 1.8 GB for 32 prompts and SmolLM2, half of the time of a measurement.
+    and copies the layer's weight for each; ``benchmarks/output_layer.py`` shows time and memory.
     """
     find: Any = getattr(model, "get_output_embeddings", lambda: None)
     head = find()

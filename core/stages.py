@@ -101,11 +101,15 @@ def _notes(data: Data) -> Iterator[str]:
         ("cut to data.max_length", {name: side.truncated for name, side in sides.items()}),
     ):
         if any(numbers.values()):
-            yield f"{what}: " + ", ".join(f"{number:,} rows {name}" for name, number in numbers.items() if number)
+            yield f"{what}: " + ", ".join(f"{_rows(number)} {name}" for name, number in numbers.items() if number)
     if data.train.truncated == len(data.train.examples):
         yield "every row is cut, so no end token is learned: answers will not stop; a larger data.max_length helps"
     if data.train.unused:
         yield f"columns that nothing reads: {', '.join(data.train.unused)}"
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} row{'' if number == 1 else 's'}"
 
 
 def context(plan: Plan, data: Data, model: nn.Module) -> RunContext:

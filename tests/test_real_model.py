@@ -16,7 +16,7 @@ PLAIN_PEFT = """
 import json, sys, torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-adapter, quant, dtype, out = sys.argv[1:]
+adapter, quant, dtype, packing, out = sys.argv[1:]
 config = {
     "none": None,
     "int8": BitsAndBytesConfig(load_in_8bit=True),
@@ -25,8 +25,8 @@ config = {
 }[quant]
 base = json.load(open(f"{adapter}/adapter_config.json"))["base_model_name_or_path"]
 model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype), quantization_config=config)
-for layer in model.modules():  # the library repacks 4-bit layers for speed, which changes the rounding of its products
-    if hasattr(layer, "support_avx512bf16_for_cpu"):
+for layer in model.modules():
+    if packing == "off" and hasattr(layer, "support_avx512bf16_for_cpu"):
         layer.support_avx512bf16_for_cpu = False
 model = PeftModel.from_pretrained(model, adapter).eval()
 tokenizer = AutoTokenizer.from_pretrained(adapter)
@@ -41,8 +41,11 @@ torch.save((logits, tokenizer.decode(answer[0, inputs.input_ids.shape[1]:], skip
 """
 
 
-@pytest.mark.parametrize("quant", ["none", "int8", "int4"])
-def test_an_adapter_is_the_same_in_plain_peft(tmp_path, monkeypatch, quant):
+# where the CPU has AVX512-BF16 the library repacks 4-bit layers for speed, which rounds their products otherwise
+@pytest.mark.parametrize(
+    ("quant", "packing", "worst"), [("none", "off", 0), ("int8", "off", 0), ("int4", "off", 0), ("int4", "on", 4.0)]
+)
+def test_an_adapter_is_the_same_in_plain_peft(tmp_path, monkeypatch, quant, packing, worst):
     import torch
 
     monkeypatch.chdir(tmp_path)
@@ -50,7 +53,7 @@ def test_an_adapter_is_the_same_in_plain_peft(tmp_path, monkeypatch, quant):
     result = core.train(core.configure(overrides))
     out = tmp_path / "plain.pt"
     dtype = result.plan.start.model.dtype
-    command = [sys.executable, "-c", PLAIN_PEFT, str(result.folder / "adapter"), quant, dtype, str(out)]
+    command = [sys.executable, "-c", PLAIN_PEFT, str(result.folder / "adapter"), quant, dtype, packing, str(out)]
     subprocess.run(command, check=True, cwd=tmp_path, timeout=300)
     theirs, text = torch.load(out)
     chat = [{"role": "user", "content": "What is the capital of France?"}]
@@ -59,8 +62,8 @@ def test_an_adapter_is_the_same_in_plain_peft(tmp_path, monkeypatch, quant):
     with torch.no_grad():
         ours = result.model(**inputs).logits
     gap = (ours - theirs).abs().max().item()
-    print(f"{quant}: largest difference of a logit {gap}")
-    assert gap == 0.0
+    print(f"{quant}, repacking {packing}: largest difference of a logit {gap}")
+    assert gap <= worst
     from core.generate import answer
 
     assert answer(result.model, result.tokenizer, chat[0]["content"], max_new_tokens=24) == text
@@ -85,7 +88,8 @@ def test_the_main_job_teaches_the_task(tmp_path):
     before, after = (next(line for line in lines if line["split"] == split) for split in ("before", "after"))
     assert (before["metric"], before["n"], before["value"]) == ("exact", 300, 0.0)
     assert after["n"] == 300
-    assert after["value"] >= 0.78
+    # seven settings gave 77.7 to 83.0 %, and 300 rows leave 4 points of chance either way (decision 11)
+    assert after["value"] >= 0.72
 
 
 def test_a_whole_model_learns_from_the_reviews(tmp_path, monkeypatch):

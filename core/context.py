@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from core.batch import Layout, lay_out
 from core.contracts import Batch, Context, Example, Head, Loader, ModelFacts, Objective, Row, Tokens
-from core.data import row_key
 from core.logprobs import token_logprobs
+from core.rows import row_key
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel

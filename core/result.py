@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.contracts import Head, Score
-from core.runfolder import read_lock, read_status
+from core.run_files import read_lock, read_status
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
-from core.runfolder import anew, read_lock, read_status, saved
+from core.run_files import anew, read_lock, read_status, saved
 
 if TYPE_CHECKING:
     from core.result import Result

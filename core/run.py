@@ -15,6 +15,7 @@ from core.measure import measure, measure_before
 from core.memory import PeakMemory
 from core.plan import make_plan
 from core.progress import ProgressBar, console, show_scores, timed
+from core.record import record
 from core.result import Result
 from core.stop import StopOnSignal
 from core.weights import hold_masters, load, settle
@@ -42,7 +43,7 @@ def train(config: Config, resume: Path | None = None) -> Result:
         seed_everything(config.seed, verbose=False)  # a new head is random
         with timed(screen, "model"):
             model = load(plan, data.head, training=True)
-        stages.record(plan, data, folder, resume)
+        record(plan, data, folder, resume)
         context = stages.context(plan, data, model)
         stages.reference(plan, model, data, context)
         before = measure_before(plan, model, data.validation.rows, context, screen)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shlex
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,12 +12,13 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from core.errors import UserError
+from core.run_files import checkpoint_of, how_to_go_on, read_status, saved
 
 
 class RunFolder:
@@ -86,7 +86,7 @@ class RunFolder:
     @property
     def checkpoint(self) -> Path:
         """Where the checkpoint of a stopped run lies."""
-        return _checkpoint(self.path)
+        return checkpoint_of(self.path)
 
     def write_config(self, tree: Mapping[str, Any], overrides: Sequence[str]) -> None:
         """Write ``config.yaml`` (all values) and ``overrides.txt`` (what was typed, one a line)."""
@@ -185,26 +185,6 @@ class OthersFolder(RunFolder):
         """Leave it to the first."""
 
 
-def saved(run: Path) -> Path | None:
-    """The adapter or the model that a run has saved, or None; each appears when it is complete."""
-    return next((run / name for name in ("adapter", "model") if (run / name).is_dir()), None)
-
-
-def how_to_go_on(run: Path) -> str:
-    """The command that gets a run to its end: from its checkpoint, or anew where it has none."""
-    return f"python -m core resume {shlex.quote(str(run))}" if _checkpoint(run).exists() else anew(run)
-
-
-def anew(run: Path) -> str:
-    """The command that a run was started with, for a folder of its own."""
-    typed = (run / "overrides.txt").read_text(encoding="utf-8").splitlines()
-    return shlex.join(["python", "-m", "core", *(line for line in typed if not line.startswith("run.dir="))])
-
-
-def _checkpoint(run: Path) -> Path:
-    return run / "checkpoints" / "last.ckpt"
-
-
 _LOCK = ".lock"
 
 
@@ -252,41 +232,6 @@ def _rename(path: Path, final: Path) -> Path:
     if final.is_dir() and not any(final.iterdir()):
         final.rmdir()  # an empty run.dir was allowed
     return path.rename(next(name for name in _names(final) if not name.exists()))
-
-
-def read_status(folder: Path, asked: Path | None = None) -> dict[str, Any]:
-    """What ``status.json`` says.
-
-    Raises:
-        UserError: there is none, or it is damaged.
-    """
-    file = folder / "status.json"
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{asked or folder} is not a run folder", "give a folder under runs/ that holds a status.json"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {error}", "start the run anew") from None
-    if not isinstance(found, dict) or "state" not in found or "seconds" not in found:
-        raise UserError(f"{file} is not what a run wrote: it has no state", "start the run anew")
-    return cast("dict[str, Any]", found)
-
-
-def read_lock(run: Path) -> dict[str, Any]:
-    """What ``lock.json`` says.
-
-    Raises:
-        UserError: there is none, for the run never loaded its model, or it is damaged.
-    """
-    file = run / "lock.json"
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{run} never came to load its model", "start the run anew") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {error}", "start the run anew") from None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core.errors import UserError
 from core.options import ModelOptions
-from core.runfolder import how_to_go_on, read_lock, read_status
+from core.run_files import how_to_go_on, read_lock, read_status
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -19,16 +18,17 @@ from core import weights
 from core.batch import LaidOut
 from core.context import RunContext, with_reference
 from core.contracts import Head, Objective, Score
-from core.data import Encoded, encode, head_of, prepared, read_rows, row_key
+from core.data import Encoded, encode
 from core.devices import first, ranks
 from core.errors import UserError
 from core.layout import choose
-from core.lockfile import lock
 from core.memory import PeakMemory
 from core.micro_batches import batches, order, steps
 from core.plan import Plan
 from core.registry import AXES
-from core.runfolder import OthersFolder, RunFolder, anew, read_lock
+from core.rows import head_of, prepared, read_rows, row_key
+from core.run_files import anew
+from core.runfolder import OthersFolder, RunFolder
 
 
 @dataclass
@@ -216,43 +216,3 @@ def _without_name(score: Score) -> Mapping[str, Any]:
     values = asdict(score)
     del values["name"]
     return values
-
-
-def record(plan: Plan, data: Data, folder: RunFolder, resume: Path | None) -> None:
-    """Write what is used, with versions and hashes.
-
-    Raises:
-        UserError: a run is resumed with other rows or another model than it began with.
-    """
-    found = _lock(plan, data)
-    if resume is not None and (folder.path / "lock.json").exists():
-        began = read_lock(folder.path)
-        for what, now, then in (
-            ("rows are not those", found["data"]["rows"], began["data"]["rows"]),
-            ("model is not the one", found["model"]["sha256"], began["model"]["sha256"]),
-        ):
-            if now != then:
-                raise UserError(f"the {what} {resume} began with", f"put back what was there, or {anew(folder.path)}")
-    folder.write_json("lock.json", found)
-
-
-def _lock(plan: Plan, data: Data) -> dict[str, Any]:
-    return lock(
-        plan.config,
-        path=plan.facts.path,
-        revision=plan.start.model.revision,
-        template=plan.tokenizer.chat_template,
-        head=asdict(data.head),
-        data={
-            "system": data.train.system,
-            "rows": {"train": _digest(data.train), "validation": _digest(data.validation)},
-        },
-    )
-
-
-def _digest(encoded: Encoded) -> str:
-    """SHA-256 of the rows as they were read, whatever they were read from."""
-    digest = hashlib.sha256()
-    for row in encoded.rows:
-        digest.update(row_key(row).encode() + b"\n")
-    return digest.hexdigest()

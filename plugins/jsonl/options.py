@@ -16,4 +16,4 @@ class FilesOptions(DataOptions):
     def __post_init__(self) -> None:
         DataOptions.__post_init__(self)
         if not self.train:
-            raise UserError("data.train is missing", "data.train=FILE.jsonl (or .json, .csv, .parquet)")
+            raise UserError("data.train is missing", "data.train=FILE.jsonl (or .json, .csv, .tsv, .parquet)")

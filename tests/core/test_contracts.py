@@ -169,7 +169,7 @@ def test_a_source_that_cannot_read_a_row_names_it(strange):
 
 
 def test_an_objective_with_a_head_of_its_own(strange):
-    result = strange("objective=parity", "metric=longest", "trainer.max_steps=60", "optim.lr=0.02")
+    result = strange("objective=parity", "metric=longest", "trainer.max_steps=120", "optim.lr=0.03")
     assert seen("loaders")[0] == "AutoModelForSequenceClassification"
     assert losses(result)[0] == pytest.approx(math.log(2), abs=0.3)
     assert sum(losses(result)[-8:]) < 0.9 * sum(losses(result)[:8])

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.contracts import DataSource, Head, Objective, Tokens
-from core.data import Rows, encode, prepared, read_rows
+from core.data import encode
 from core.errors import RowError, UserError
 from core.options import DataOptions
+from core.rows import Rows, prepared, read_rows
 from plugins.sft.objective import SFT
 from plugins.sft.options import SFTOptions
 

@@ -27,10 +27,9 @@ def test_first_ten_steps_of_sft_equal_trl(tmp_path, monkeypatch, tiny_model, row
 
 def order_of(result) -> list[int]:
     """Rows in the order in which they were trained."""
-    from core.fit import batches
+    from core.micro_batches import order
 
-    examples = range(64)
-    return list(batches(examples, BATCH, "padded", 0, result.plan.config.seed).sampler)[: STEPS * BATCH]
+    return order(64, result.plan.config.seed, epoch=0)[: STEPS * BATCH]
 
 
 def trl_losses(model_path, rows_path, order) -> list[float]:

@@ -1,0 +1,57 @@
+"""What a run is made of: written down when its model is loaded, and compared when it is resumed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from core.data import Encoded
+from core.errors import UserError
+from core.lockfile import lock
+from core.plan import Plan
+from core.rows import row_key
+from core.run_files import anew, read_lock
+from core.runfolder import RunFolder
+from core.stages import Data
+
+
+def record(plan: Plan, data: Data, folder: RunFolder, resume: Path | None) -> None:
+    """Write what is used, with versions and hashes.
+
+    Raises:
+        UserError: a run is resumed with other rows or another model than it began with.
+    """
+    found = _lock(plan, data)
+    if resume is not None and (folder.path / "lock.json").exists():
+        began = read_lock(folder.path)
+        for what, now, then in (
+            ("rows are not those", found["data"]["rows"], began["data"]["rows"]),
+            ("model is not the one", found["model"]["sha256"], began["model"]["sha256"]),
+        ):
+            if now != then:
+                raise UserError(f"the {what} {resume} began with", f"put back what was there, or {anew(folder.path)}")
+    folder.write_json("lock.json", found)
+
+
+def _lock(plan: Plan, data: Data) -> dict[str, Any]:
+    return lock(
+        plan.config,
+        path=plan.facts.path,
+        revision=plan.start.model.revision,
+        template=plan.tokenizer.chat_template,
+        head=asdict(data.head),
+        data={
+            "system": data.train.system,
+            "rows": {"train": _digest(data.train), "validation": _digest(data.validation)},
+        },
+    )
+
+
+def _digest(encoded: Encoded) -> str:
+    """SHA-256 of the rows as they were read, whatever they were read from."""
+    digest = hashlib.sha256()
+    for row in encoded.rows:
+        digest.update(row_key(row).encode() + b"\n")
+    return digest.hexdigest()

@@ -56,7 +56,7 @@ def train(config: Config, resume: Path | None = None) -> Result:
         checkpoint = stages.checkpoint(folder, resume)
         stop = StopOnSignal(folder.checkpoint)
         with stop.listening():
-            fit(lesson, *loaders, config.trainer.arguments(), plan.dtype, stop, folder.log, bar, checkpoint)
+            fit(lesson, *loaders, stages.arguments(plan), plan.dtype, stop, folder.log, bar, checkpoint)
             settle(model, plan.method, plan.start.model.dtype)
             stages.save(plan, model, folder)
         after = measure(plan, model, data.validation.rows, context, screen)

@@ -167,6 +167,13 @@ def loaders(
     return train, batches(held_out, size, context.layout, pad, None) if held_out else None
 
 
+def arguments(plan: Plan) -> dict[str, Any]:
+    """Of Lightning's Trainer."""
+    words = plan.config.offers["method"].part.provides
+    trainer = plan.config.trainer
+    return trainer.arguments(partial_gradients="partial-gradients" in words and ranks(trainer) > 1)
+
+
 def checkpoint(folder: RunFolder, resume: Path | None) -> Path | None:
     """The checkpoint to go on from; what was logged after it is taken back.
 

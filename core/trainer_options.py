@@ -104,9 +104,17 @@ class TrainerOptions:
             return self.max_epochs
         return 1 if self.max_steps == -1 else -1
 
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments for Lightning's Trainer."""
-        return asdict(self) | {"max_epochs": self.epochs}
+    def arguments(self, partial_gradients: bool = False) -> dict[str, Any]:
+        """Keyword arguments for Lightning's Trainer.
+
+        Args:
+            partial_gradients: Whether several processes train and some parameters get no gradient in some steps, which
+                DDP must be told.
+        """
+        strategy = self.strategy
+        if partial_gradients and strategy in ("auto", "ddp"):
+            strategy = "ddp_find_unused_parameters_true"
+        return asdict(self) | {"max_epochs": self.epochs, "strategy": strategy}
 
 
 def _number(name: str, value: Any) -> None:

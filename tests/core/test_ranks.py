@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from core.micro_batches import MicroBatches
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -59,6 +63,20 @@ def test_two_ranks_stop_together_and_go_on(cli, command, tmp_path):
     done = cli("resume", str(tmp_path / "stopped"), OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     assert len(losses(tmp_path / "stopped")) == 300
+
+
+def test_a_method_whose_gradients_come_and_go_trains_on_two_ranks(cli, command, tmp_path):
+    """A stranger's, with a penalty and a callback that switches blocks on and off."""
+    paths = os.pathsep.join(str(path) for path in (REPOSITORY, REPOSITORY / "tests" / "data" / "tinyparts"))
+    usual = [word for word in command("trainer.max_steps=6") if word != "method=lora"] + ["method=turns"]
+    settings = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    two = cli(*usual, "trainer.devices=2", "run.dir=two", **settings)
+    assert two.returncode == 0, two.stderr
+    one = cli(*usual, "trainer.accumulate_grad_batches=2", "run.dir=one", **settings)
+    assert one.returncode == 0, one.stderr
+    # the callback counts micro-batches, of which one process has twice as many: the first step is the same
+    assert len(losses(tmp_path / "two")) == len(losses(tmp_path / "one")) == 6
+    assert losses(tmp_path / "two")[0] == pytest.approx(losses(tmp_path / "one")[0], abs=1e-5)
 
 
 def test_a_sweep_on_several_devices_is_refused(cli, command, tmp_path):

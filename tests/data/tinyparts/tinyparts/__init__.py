@@ -10,7 +10,13 @@ def hooktune_methods():
     options = f"{HERE}.options:Named"
     adapter = frozenset({"adapter", "zero-start", "switch"})
     yield Part(name="halves", target=f"{HERE}.methods:Halves", options=options, summary="an optimizer of its own")
-    yield Part(name="turns", target=f"{HERE}.methods:Turns", options=options, summary="a callback and a penalty")
+    yield Part(
+        name="turns",
+        target=f"{HERE}.methods:Turns",
+        options=options,
+        summary="a callback and a penalty",
+        provides=frozenset({"partial-gradients"}),
+    )
     yield Part(name="gain", target=f"{HERE}.methods:Gain", options=options, summary="an adapter", provides=adapter)
     yield Part(name="rowwise", target=f"{HERE}.methods:RowWise", options=options, summary="needs padded rows")
 

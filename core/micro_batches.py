@@ -25,16 +25,17 @@ def batches(
     pad: int,
     seed: int | None,
     limit: float | None = None,
+    same: bool = False,
 ) -> StatefulDataLoader[LaidOut]:
     """Micro-batches of ``size`` examples, in an order that depends on ``seed`` alone; None keeps the order.
 
-    ``limit`` is the trainer's: micro-batches of an epoch, or their share.
+    ``limit`` is the trainer's: micro-batches of an epoch, or their share; ``same`` takes the same ones in each epoch.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*set_vital.*")  # torchdata's own business
         return StatefulDataLoader(
             cast(Any, examples),
-            batch_sampler=MicroBatches(len(examples), size, seed, limit),
+            batch_sampler=MicroBatches(len(examples), size, seed, limit, same),
             generator=torch.Generator().manual_seed(0),
             collate_fn=partial(lay_out, layout=layout, pad=pad),
         )
@@ -62,11 +63,14 @@ class MicroBatches(Sampler[list[int]]):
     equally many; where the last row is incomplete it is filled up with micro-batches from the start.
     """
 
-    def __init__(self, examples: int, size: int, seed: int | None, limit: float | None = None) -> None:
+    def __init__(
+        self, examples: int, size: int, seed: int | None, limit: float | None = None, same: bool = False
+    ) -> None:
         self.examples = examples
         self.size = size
         self.seed = seed
         self.limit = limit
+        self.same = same
         self.epoch = -1
         self.taken = 0
         self.resumed = False
@@ -82,7 +86,7 @@ class MicroBatches(Sampler[list[int]]):
             self.epoch, self.taken = self.epoch + 1, 0
         self.resumed = False
         rank, ranks = _ranks()
-        found = order(self.examples, self.seed, self.epoch)
+        found = order(self.examples, self.seed, 0 if self.same else self.epoch)
         chunks = [found[start : start + self.size] for start in range(0, self.examples, self.size)]
         while self.taken < len(self):
             self.taken += 1
@@ -121,11 +125,11 @@ def steps(examples: int, batch_size: int, options: TrainerOptions, ranks: int = 
 
     Example:
         >>> from types import SimpleNamespace
-        >>> o = SimpleNamespace(limit_train_batches=1.0, accumulate_grad_batches=4, epochs=2, max_steps=-1)
+        >>> o = SimpleNamespace(limit=1.0, accumulate_grad_batches=4, epochs=2, max_steps=-1)
         >>> steps(100, 8, o), steps(100, 8, o, ranks=2)
         (8, 4)
     """
-    micro = limited(math.ceil(examples / (batch_size * ranks)), options.limit_train_batches)
+    micro = limited(math.ceil(examples / (batch_size * ranks)), options.limit)
     epoch = -(-micro // options.accumulate_grad_batches)
     if options.epochs == -1:
         return options.max_steps

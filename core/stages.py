@@ -116,8 +116,10 @@ def context(plan: Plan, data: Data, model: nn.Module) -> RunContext:
     """What parts may ask of this run."""
     options, trainer = plan.options, plan.config.trainer
     if not (total := steps(len(data.train.examples), options.batch_size, trainer, ranks(trainer))):
-        limit = f"trainer.limit_train_batches={trainer.limit_train_batches}"
-        raise UserError(f"{limit} leaves no step to train", "trainer.limit_train_batches=1.0, or a number of batches")
+        key = "overfit_batches" if trainer.overfit_batches else "limit_train_batches"
+        raise UserError(
+            f"trainer.{key}={getattr(trainer, key)} leaves no step to train", f"trainer.{key}=A NUMBER of batches"
+        )
     return RunContext(
         seed=plan.config.seed,
         adapter="default",
@@ -161,8 +163,9 @@ def loaders(
     share = f"{number / plan.facts.parameters:.1%}"
     screen.print(f"  trains {number:,} parameters ({share}), {context.total_steps:,} steps, layout {context.layout}")
     size, pad = plan.options.batch_size, context.pad
-    limit = plan.config.trainer.limit_train_batches
-    train = batches(data.train.examples, size, context.layout, pad, plan.config.seed, limit)
+    trainer, seed = plan.config.trainer, plan.config.seed
+    same = bool(trainer.overfit_batches)
+    train = batches(data.train.examples, size, context.layout, pad, seed, trainer.limit, same)
     held_out = data.validation.examples
     return train, batches(held_out, size, context.layout, pad, None) if held_out else None
 

@@ -104,6 +104,11 @@ class TrainerOptions:
             return self.max_epochs
         return 1 if self.max_steps == -1 else -1
 
+    @property
+    def limit(self) -> int | float | None:
+        """Micro-batches of an epoch, a number or a share; None is all."""
+        return self.overfit_batches or self.limit_train_batches
+
     def arguments(self, partial_gradients: bool = False) -> dict[str, Any]:
         """Keyword arguments for Lightning's Trainer.
 
@@ -114,7 +119,9 @@ class TrainerOptions:
         strategy = self.strategy
         if partial_gradients and strategy in ("auto", "ddp"):
             strategy = "ddp_find_unused_parameters_true"
-        return asdict(self) | {"max_epochs": self.epochs, "strategy": strategy}
+        # the order of micro-batches is the core's own, and so is keeping to the first of them
+        limits = {"limit_train_batches": self.limit, "overfit_batches": 0}
+        return asdict(self) | limits | {"max_epochs": self.epochs, "strategy": strategy}
 
 
 def _number(name: str, value: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,27 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from core.testing import tiny
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # nothing is ever fetched: without these a wrong path is asked of the hub first, with retries
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", UNSLOTH_AUTO_INSTALL="0")
-
-CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
-
-
-def rows() -> list[dict[str, str]]:
-    """64 sums in words, of unequal length."""
-    words = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"]
-    words += ["twelve", "thirteen", "fourteen"]
-    return [
-        {"prompt": f"What is {words[a]} plus {words[b]}?" + " Think well." * (a % 3), "completion": words[a + b]}
-        for a in range(8)
-        for b in range(8)
-    ]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,54 +29,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def rows_jsonl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of 64 rows with ``prompt`` and ``completion``."""
-    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows()), encoding="utf-8")
-    return path
+    return tiny.write_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl", tiny.sums())
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random Llama (hidden 64, 2 blocks, 4 heads, 2 of them for keys) and a ChatML tokenizer."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    tokenizer = _tokenizer()
-    tokenizer.save_pretrained(folder)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
-
-
-def _tokenizer():
-    """Byte-level BPE, trained on the rows; knows every byte."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=384, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
-    )
-    bpe.train_from_iterator([" ".join(row.values()) for row in rows()] + ["system user assistant"], trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|pad|>")
-    tokenizer.chat_template = CHATML
-    return tokenizer
+    return tiny.write_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture

@@ -81,6 +81,13 @@ def test_a_run_without_a_step_is_an_error(run, tmp_path, limit):
     assert not (tmp_path / "out" / "adapter").exists()
 
 
+def test_overfitting_takes_the_same_batches_again_and_again(run):
+    lines = run("method=full", "trainer.max_steps=12", "trainer.overfit_batches=2").metrics
+    items = [line["items"] for line in lines]
+    assert items == items[:2] * 6
+    assert lines[-1]["loss"] < 0.5 * lines[1]["loss"]
+
+
 def test_what_was_left_out_of_the_rows_is_said(run, tmp_path, capsys):
     rows = [{"prompt": f"What is {i}?", "completion": f"{i} " * (1 + i), "id": i} for i in range(40)]
     lines = [json.dumps(row) for row in rows]

@@ -1,0 +1,56 @@
+"""What a data source must do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, cast
+
+from core.errors import RowError
+from core.testing.part import PartContract
+from core.testing.rig import Rig, losses_of, train
+
+
+class DataContract(PartContract):
+    """Checks of a data source; ``overrides`` name what it reads, where that is needed."""
+
+    axis = "data"
+
+    def usual(self, *more: str) -> list[str]:
+        """Its own rows in place of ours."""
+        lines = [line for line in super().usual(*more) if not line.startswith("data.train=")]
+        return [*lines, *(line for line in self.overrides if line.startswith("data.train="))]
+
+    def test_there_are_rows_to_train_on(self) -> None:
+        """Objects, or a ``RowError`` in the place of one that cannot be read."""
+        rows = self._rows("train")
+        assert rows
+        assert all(isinstance(row, (Mapping, RowError)) for row in rows)
+
+    def test_held_out_rows_are_none_or_rows(self) -> None:
+        """None lets the core hold some out."""
+        rows = self._rows("validation")
+        assert rows is None or all(isinstance(row, (Mapping, RowError)) for row in rows)
+
+    def test_it_gives_the_same_rows_each_time(self) -> None:
+        """A resumed run compares them with those it began with."""
+        assert [str(row) for row in self._rows("train") or ()] == [str(row) for row in self._rows("train") or ()]
+
+    def test_every_row_has_a_place_of_its_own(self) -> None:
+        """So that an error can be found."""
+        source: Any = Rig(self.usual()).plan.source
+        number = len(list(source.rows("train")))
+        places = [source.origin("train", index) for index in range(number)]
+        assert len(set(places)) == number
+
+    def test_the_metric_it_suggests_exists(self) -> None:
+        """``metric=auto`` means it."""
+        assert Rig(self.usual()).plan.source.metric in {*self.registry.names("metric"), "none"}
+
+    def test_a_run_trains_on_it(self) -> None:
+        """Two steps, every row encoded."""
+        result = train(self.usual("trainer.max_steps=2"))
+        assert len(losses_of(result)) == 2
+
+    def _rows(self, split: Literal["train", "validation"]) -> list[Any] | None:
+        found = Rig(self.usual()).plan.source.rows(split)
+        return None if found is None else list(cast("Iterable[Any]", found))

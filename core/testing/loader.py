@@ -1,0 +1,121 @@
+"""What a loader must do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from core.contracts import Head
+from core.errors import UserError
+from core.testing.part import PartContract
+from core.testing.rig import IDS_BT, Rig, logits_BTV, losses_of, train
+
+
+class LoaderContract(PartContract):
+    """Checks of a loader on a folder with a tiny model."""
+
+    axis = "loader"
+
+    def test_describing_reads_no_weights(self) -> None:
+        """Facts come from the config: the plan is made before anything large is read or fetched."""
+        before = Rig(self.usual()).plan.facts
+        (self.folder / "model" / "model.safetensors").rename(self.folder / "weights")
+        plan = Rig(self.usual()).plan
+        assert plan.facts == before
+
+    def test_facts_are_those_of_the_loaded_model(self) -> None:
+        """Numbers and names."""
+        rig = Rig(self.usual())
+        facts, model = rig.plan.facts, rig.base()
+        assert facts.parameters == sum(p.numel() for p in model.parameters())
+        assert facts.architecture == "LlamaForCausalLM"
+        assert (facts.hidden, facts.context) == (64, 512)
+        assert facts.vocabulary == logits_BTV(model).shape[-1]
+        assert len([model.get_submodule(block) for block in facts.blocks]) == 2
+        for name, (inputs, outputs) in facts.linears.items():
+            layer = model.get_submodule(name)
+            assert (layer.in_features, layer.out_features) == (inputs, outputs)
+        assert len(facts.linears) == 14
+
+    def test_the_tokenizer_is_the_models(self) -> None:
+        """With its template and its end token."""
+        tokenizer = Rig(self.usual()).plan.tokenizer
+        assert tokenizer.chat_template
+        assert tokenizer.eos_token_id is not None
+
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+    def test_weights_are_held_as_asked(self, dtype: str) -> None:
+        """In ``model.dtype``, all of them."""
+        model = Rig(self.usual(f"model.dtype={dtype}")).base()
+        assert {p.dtype for p in model.parameters() if p.is_floating_point()} == {getattr(torch, dtype)}
+
+    def test_it_answers_as_transformers_does(self) -> None:
+        """The same weights, the same logits."""
+        from transformers import AutoModelForCausalLM
+
+        rig = Rig(self.usual())
+        plain = AutoModelForCausalLM.from_pretrained(self.folder / "model", dtype=torch.float32).eval()
+        with torch.no_grad():
+            wanted = plain(input_ids=IDS_BT).logits
+        assert (logits_BTV(rig.base()) - wanted).abs().max() < 1e-4
+
+    @pytest.mark.parametrize("path", ["nothing/here/at/all", "./nowhere"])
+    def test_a_model_that_is_not_there_is_said(self, path: str) -> None:
+        """In two lines."""
+        with pytest.raises(UserError):
+            Rig(self.usual(f"model.path={path}"))
+
+    def test_weights_that_are_missing_are_said(self) -> None:
+        """Not made up."""
+        rig = Rig(self.usual())
+        (self.folder / "model" / "model.safetensors").unlink()
+        with pytest.raises(UserError):
+            rig.base()
+
+    def test_an_option_is_honoured_or_refused(self) -> None:
+        """A quantizer that was asked for and dropped would train something else without a word."""
+        for name in self.registry.names("quant"):
+            try:
+                rig = Rig(self.usual(f"quant={name}", "method=lora"))
+                model = rig.base()
+            except UserError:
+                continue
+            quantizer = rig.plan.quantizer
+            if quantizer.load_options(training=True):
+                assert any(quantizer.quantized(layer) for layer in model.modules()), name
+
+    def test_an_adapter_goes_in_its_own_way(self) -> None:
+        """``wrap_peft`` leaves the named adapter acting and trained."""
+        from peft import LoraConfig
+
+        rig = Rig(self.usual("method=lora"))
+        model = rig.base()
+        config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+        wrapped = rig.plan.loader.wrap_peft(model, config, "default")
+        assert isinstance(wrapped, nn.Module)
+        trained = [name for name, p in wrapped.named_parameters() if p.requires_grad]
+        assert trained
+        assert all("lora_" in name for name in trained)
+
+    def test_a_head_is_honoured_or_refused(self) -> None:
+        """A classifier is one, or an error says why not."""
+        rig = Rig(self.usual())
+        source = replace(rig.plan.start.model)
+        head = Head("AutoModelForSequenceClassification", {"num_labels": 3})
+        try:
+            model = rig.plan.loader.load(source, head, {})
+        except UserError:
+            return
+        assert type(model).__name__.endswith("ForSequenceClassification")
+        config: Any = model.config
+        assert config.num_labels == 3
+
+    def test_it_trains(self) -> None:
+        """Twenty steps on one batch bring the loss down by a tenth at least."""
+        few = ["trainer.max_steps=20", "trainer.overfit_batches=1", "optim.schedule=constant", "optim.warmup=0"]
+        losses = losses_of(train(self.usual("method=lora", "optim.lr=1e-2", *few)))
+        assert losses[-1] < 0.9 * losses[0]

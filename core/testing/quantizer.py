@@ -1,0 +1,117 @@
+"""What a quantizer must do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import nn
+
+from core import capabilities
+from core.compose import composed
+from core.contracts import Quantizer
+from core.errors import UserError
+from core.testing.part import PartContract
+from core.testing.processes import apart
+from core.testing.rig import Rig, logits_BTV, logits_of_run, losses_of, train
+
+
+class QuantizerContract(PartContract):
+    """Checks of a quantizer under the first installed method that suits it.
+
+    Attributes:
+        near: Largest error of a dequantized weight, as a share of the layer's largest weight.
+        measured: Largest difference between the logits of the trained model and of what was saved.
+    """
+
+    axis = "quant"
+    near: ClassVar[float] = 0.25
+    measured: ClassVar[float] = 1e-4
+
+    def around(self) -> Sequence[str]:
+        """A method that can train on it, and a rate for it."""
+        return [f"method={self._method()}", "optim.lr=1e-2"]
+
+    def _method(self) -> str:
+        for name in sorted(self.registry.names("method"), key=lambda name: name != "full"):
+            try:
+                config = composed([f"quant={self.name}", f"method={name}", *self.overrides])
+                capabilities.check(config.offers, capabilities.words(), config.registry)
+            except UserError:
+                continue
+            return name
+        pytest.fail("no installed method can train on it")
+
+    def test_bits_say_what_is_held(self) -> None:
+        """A number above 0 and no more than float32 has."""
+        assert 0 < Rig(self.usual()).plan.quantizer.bits <= 32
+
+    def test_layers_are_quantized_and_dequantize_near_what_they_were(self) -> None:
+        """At least one layer answers ``quantized``, unless the part never says so."""
+        rig = Rig(self.usual())
+        quantizer = rig.plan.quantizer
+        model, dense = rig.base(), dict(_dense(self).named_modules())
+        layers = {name: layer for name, layer in model.named_modules() if quantizer.quantized(layer)}
+        if type(quantizer).quantized is Quantizer.quantized:
+            assert not layers
+            return
+        assert layers
+        for name, layer in layers.items():
+            weight: Any = dense[name].weight
+            found = quantizer.dequantize(layer)
+            assert found.shape == weight.shape
+            assert (found.float() - weight).abs().max() <= self.near * weight.abs().max(), name
+
+    def test_a_layer_that_holds_no_dense_weight_is_refused(self) -> None:
+        """``dequantize`` says so instead of making something up."""
+        with pytest.raises(UserError):
+            Rig(self.usual()).plan.quantizer.dequantize(nn.Identity())
+
+    def test_gradient_flows_through_every_layer(self) -> None:
+        """What is trained in the first block gets a gradient that is not zero after a few steps."""
+        rig = Rig(self.usual())
+        model, context = rig.applied()
+        rig.descend(model, context)
+        before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+        rig.descend(model, context)
+        after = dict(model.named_parameters())
+        first = [name for name in before if "layers.0." in name]
+        assert first
+        assert any(not torch.equal(before[name], after[name]) for name in first)
+
+    def test_twenty_steps_on_one_batch_learn_it(self) -> None:
+        """The loss falls by a tenth at least."""
+        few = ["trainer.max_steps=20", "trainer.overfit_batches=1", "optim.schedule=constant", "optim.warmup=0"]
+        losses = losses_of(train(self.usual(*few)))
+        assert losses[-1] < 0.9 * losses[0]
+
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+    def test_evaluation_before_and_during_training_changes_nothing(self, dtype: str) -> None:
+        """A forward without gradient must leave the layers as they are: some libraries repack them."""
+        settings = [f"model.dtype={dtype}", "trainer.max_steps=6"]
+        alone = train(self.usual(*settings, "run.dir=alone"))
+        rows = f"data.validation={self.folder / 'rows.jsonl'}"
+        passes = ["trainer.val_check_interval=2", "trainer.limit_val_batches=2", "metric=loss", "metric.rows=4"]
+        watched = train(self.usual(*settings, rows, *passes, "run.dir=watched"))
+        assert losses_of(watched) == losses_of(alone)
+        assert watched.before is not None
+
+    def test_saved_and_loaded_in_another_process_it_answers_the_same(self) -> None:
+        """What was trained on this quantizer is used on it."""
+        result = train(self.usual("run.dir=saved"))
+        gap = (logits_BTV(result.model) - apart(logits_of_run, result.folder)).abs().max().item()
+        assert gap <= self.measured
+
+    def test_loading_leaves_it_to_the_options(self) -> None:
+        """Two loads give the same answers."""
+        rig = Rig(self.usual())
+        assert torch.equal(logits_BTV(rig.base()), logits_BTV(rig.base()))
+
+
+def _dense(contract: PartContract) -> nn.Module:
+    """The same weights as they were before they were quantized."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(contract.folder / "model", dtype=torch.float32)

@@ -1,0 +1,18 @@
+"""Every built-in part passes the kit that strangers' parts are tested with."""
+
+from __future__ import annotations
+
+from core.discovery import discover
+from core.testing import CONTRACTS
+
+WHAT_THEY_NEED = {
+    ("data", "jsonl"): {"overrides": ["data.train=rows.jsonl"], "free_text": ("train", "validation")},
+    ("data", "reviews"): {"free_text": ("system", "question")},
+}
+"""Part -> attributes of its test class."""
+
+for offer in discover().offers:
+    if offer.distribution == "hooktune":
+        title = f"Test_{offer.axis}_{offer.part.name}"
+        more = WHAT_THEY_NEED.get((offer.axis, offer.part.name), {})
+        globals()[title] = type(title, (CONTRACTS[offer.axis],), {"name": offer.part.name, **more})

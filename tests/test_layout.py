@@ -24,7 +24,7 @@ from core.registry import AXES
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted(path for folder in ("core", "plugins", "conf") for path in (ROOT / folder).rglob("*.py"))
-YAMLS = sorted(path for folder in ("conf", "plugins") for path in (ROOT / folder).rglob("*.yaml"))
+YAMLS = sorted(path for folder in ("conf", "plugins", "docs") for path in (ROOT / folder).rglob("*.yaml"))
 SAY_NOTHING = {"utils", "util", "helpers", "common", "base", "misc", "tools"}
 WITHOUT_A_PART = {"common", "auto", "none"}  # shared values; metric's words for "what suits the data" and "nothing"
 

@@ -34,12 +34,14 @@ if TYPE_CHECKING:
     from core.chat import completion_tokens as completion_tokens
     from core.chat import prompt_and_answer as prompt_and_answer
     from core.logprobs import token_logprobs as token_logprobs
+    from core.model_facts import model_facts as model_facts
     from core.peft_method import PeftMethod as PeftMethod
 
 _LAZY = {
     "PeftMethod": "core.peft_method",
     "chat_tokens": "core.chat",
     "completion_tokens": "core.chat",
+    "model_facts": "core.model_facts",
     "prompt_and_answer": "core.chat",
     "token_logprobs": "core.logprobs",
 }
@@ -48,7 +50,7 @@ __all__ = [
     "Batch", "Context", "DataOptions", "DataSource", "Example", "Head", "Loader", "LogProbs", "Loss", "Method",
     "Metric", "MetricOptions", "ModelFacts", "ModelOptions", "Objective", "Optim", "OptimOptions", "Part", "PeftMethod",
     "Quantizer", "Row", "RowError", "Score", "Tokens", "UserError", "chat_tokens", "completion_tokens", "hookimpl",
-    "one_of", "prompt_and_answer", "token_logprobs", "within",
+    "model_facts", "one_of", "prompt_and_answer", "token_logprobs", "within",
 ]  # fmt: skip
 
 

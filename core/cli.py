@@ -187,5 +187,16 @@ def _number(key: str, value: str, usage: str) -> float:
     return number
 
 
-VERBS: Mapping[str, Callable[[list[str]], int]] = {"train": _train, "resume": _resume, "generate": _generate}
+def _plugins(argv: list[str]) -> int:
+    from core.plugin_commands import plugins
+
+    return plugins(argv)
+
+
+VERBS: Mapping[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "resume": _resume,
+    "generate": _generate,
+    "plugins": _plugins,
+}
 """Verb -> what it does with the rest of the command line."""

@@ -59,8 +59,8 @@ def train(config: Config, resume: Path | None = None) -> Result:
             fit(lesson, *loaders, stages.arguments(plan), plan.dtype, stop, folder.log, bar, checkpoint)
             settle(model, plan.method, plan.start.model.dtype)
             stages.save(plan, model, folder)
-        after = measure(plan, model, data.validation.rows, context, screen)
         model = plan.quantizer.convert(model)
+        after = measure(plan, model, data.validation.rows, context, screen)
         path = stages.finish(folder, memory, before, after)
     if after is not None:
         show_scores(screen, before, after)

@@ -16,10 +16,13 @@ from core.compose import configure
 from core.discovery import discover
 from core.errors import UserError
 from core.overrides import quoted
+from core.quiet import hush
 from core.registry import Offer, Registry
 from core.testing import tiny
 from core.testing.patches import changed_by
 from core.testing.processes import apart
+
+hush()  # before the kit's other modules import torch
 
 WITHOUT_TORCH = """
 import sys

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from inspect import isclass, isroutine
+from pathlib import Path
 from typing import Any
 
 WATCHED = ("torch", "transformers", "peft", "lightning", "datasets", "trl", "tokenizers", "accelerate")
@@ -23,7 +24,11 @@ def changed_by(overrides: Sequence[str], usual: Sequence[str]) -> list[str]:
     train(usual)
     before, environment = _snapshot(), dict(os.environ)
     train(overrides)
-    changed = [name for name, value in _snapshot().items() if name in before and before[name] is not value]
+    changed = [
+        name
+        for name, value in _snapshot().items()
+        if name in before and before[name] is not value and not _own(name, value)
+    ]
     return [*changed, *(f"os.environ[{key}]" for key in _differing(environment, dict(os.environ)))]
 
 
@@ -40,6 +45,15 @@ def _snapshot() -> Mapping[str, Any]:
                 inside = {k: v for k, v in list(vars(value).items()) if isroutine(v)}
                 found |= {f"{name}.{key}.{k}": v for k, v in inside.items()}
     return found
+
+
+def _own(name: str, value: Any) -> bool:
+    """Whether the library changed itself: torch wraps an optimizer's ``step`` when the first one is made."""
+    code = getattr(value, "__code__", None)
+    file = getattr(sys.modules.get(name.partition(".")[0]), "__file__", None)
+    if code is None or file is None:
+        return False
+    return Path(code.co_filename).is_relative_to(Path(file).parent)
 
 
 def _differing(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

@@ -10,7 +10,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-LIBRARIES = ["torch", "transformers", "peft", "lightning.pytorch", "datasets", "torchdata.stateful_dataloader"]
+LIBRARIES = [
+    "core.testing",
+    "torch",
+    "transformers",
+    "peft",
+    "lightning.pytorch",
+    "datasets",
+    "torchdata.stateful_dataloader",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")

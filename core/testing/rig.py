@@ -56,8 +56,11 @@ class Rig:
         context = self.context(model)
         return self.plan.method.apply(model, context), context
 
-    def descend(self, model: nn.Module, context: RunContext, steps: int = 3, lr: float = 0.1) -> list[float]:
-        """Plain gradient descent on the first batch, whatever the optimizer; the loss of each step."""
+    def descend(self, model: nn.Module, context: RunContext, steps: int = 3, length: float = 0.05) -> list[float]:
+        """Steps against the gradient on the first batch, whatever the optimizer; the loss of each.
+
+        A step moves some weight of each parameter by ``length``, so that it shows however small the gradient is.
+        """
         model.train()
         batch = lay_out(self.data.train.examples[:4], "padded", context.pad).to(context.device)
         losses: list[float] = []
@@ -69,7 +72,7 @@ class Rig:
             with torch.no_grad():
                 for parameter, gradient in zip(trained, gradients, strict=True):
                     if gradient is not None:
-                        parameter -= lr * gradient.to(parameter.dtype)
+                        parameter -= length * (gradient / gradient.abs().max().clamp(min=1e-12)).to(parameter.dtype)
             losses.append(mean.item())
         return losses
 

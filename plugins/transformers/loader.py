@@ -13,7 +13,7 @@ import transformers
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
-from core.api import Head, Loader, ModelFacts, ModelOptions, UserError
+from core.api import Head, Loader, ModelFacts, ModelOptions, UserError, model_facts
 from plugins.transformers.gguf import converted
 from plugins.transformers.options import TransformersOptions
 
@@ -39,7 +39,7 @@ class Transformers(Loader):
             raise UserError(
                 f"{source.path}: {_first_line(error)}", "give model.path a causal language model"
             ) from error
-        return facts(model, Path(self._folder(source)))
+        return model_facts(model, Path(self._folder(source)))
 
     def tokenizer(self, source: ModelOptions) -> PreTrainedTokenizerBase:
         """The tokenizer, with its chat template where the model has one.
@@ -161,29 +161,3 @@ def _remote(source: ModelOptions) -> dict[str, Any]:
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def facts(model: Any, path: Path) -> ModelFacts:
-    """Facts about a transformers model, on the meta device or not."""
-    config = model.config.get_text_config()
-    head = model.get_output_embeddings()
-    blocks = max(
-        ((name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)),
-        key=lambda pair: sum(p.numel() for p in pair[1].parameters()),
-        default=("", nn.ModuleList()),
-    )
-    linears = {
-        name: (module.in_features, module.out_features)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not head
-    }
-    return ModelFacts(
-        path=path,
-        architecture=type(model).__name__,
-        parameters=sum(p.numel() for p in model.parameters()),
-        blocks=tuple(f"{blocks[0]}.{i}" for i in range(len(blocks[1]))),
-        hidden=config.hidden_size,
-        vocabulary=config.vocab_size,
-        context=getattr(config, "max_position_embeddings", 0) or 0,
-        linears=linears,
-    )

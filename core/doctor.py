@@ -1,0 +1,95 @@
+"""Whether this installation can work: versions, accelerator, plugins, and what to type where it cannot."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+
+from packaging.requirements import Requirement
+
+from core.discovery import discover
+from core.loading import label
+from core.plugin_list import state
+from core.registry import HERE, Registry
+
+ASK_TORCH = """
+import torch
+if torch.cuda.is_available():
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    print(f"{len(names)} x {names[0]}, torch {torch.__version__}")
+elif torch.backends.mps.is_available():
+    print(f"Apple GPU, torch {torch.__version__}")
+else:
+    print(f"CPU only, {torch.get_num_threads()} threads, torch {torch.__version__}")
+"""
+
+
+def doctor() -> int:
+    """Print what was found, and a line to type for each thing that is wrong.
+
+    Returns:
+        0 when nothing is wrong, else 1.
+    """
+    registry = discover()
+    print(f"python       {platform.python_version()}  {sys.executable}")
+    print(f"hooktune     {HERE}")
+    device, broken = accelerator()
+    print(f"accelerator  {device}")
+    problems = [*([(device, "pip install torch")] if broken else []), *_versions(), *_plugins(registry)]
+    unready = [*_unready(registry)]
+    print(f"plugins      {len(registry.plugins)} answered, {len(registry.broken)} broken; {len(registry.offers)} parts")
+    for what, fix in problems:
+        print(f"\n  wrong: {what}\n    fix: {fix}")
+    for what in unready:
+        print(f"\n  note: {what}")
+    print(f"\n{len(problems)} wrong" if problems else "\nnothing is wrong")
+    return 1 if problems else 0
+
+
+def accelerator() -> tuple[str, bool]:
+    """What torch sees, asked in another process, and whether asking failed."""
+    done = subprocess.run([sys.executable, "-c", ASK_TORCH], capture_output=True, text=True, timeout=300)  # noqa: S603
+    if done.returncode:
+        return f"torch cannot be imported: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}", True
+    return done.stdout.strip(), False
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    """Installed versions outside the ranges that were tried."""
+    try:
+        lines = metadata.requires("hooktune") or []
+    except metadata.PackageNotFoundError:
+        yield "hooktune itself is not installed, so versions cannot be compared", f"pip install -e {HERE}"
+        return
+    for requirement in (Requirement(line) for line in lines):
+        if requirement.marker is not None and not requirement.marker.evaluate():
+            continue
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            yield f"{requirement.name} is not installed", f"pip install '{requirement.name}{requirement.specifier}'"
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            yield (
+                f"{requirement.name} {version} is outside {requirement.specifier}",
+                f"pip install '{requirement.name}{requirement.specifier}'",
+            )
+
+
+def _plugins(registry: Registry) -> Iterator[tuple[str, str]]:
+    for broken in registry.broken:
+        tell = f"pip install -U {broken.distribution}, or plugins.disable=[{broken.plugin}]"
+        yield f"plugin {broken.plugin} of {broken.distribution} {broken.version}: {broken.reason}", tell
+    for axis, name, owners in registry.shadowed():
+        yield f"{axis}/{name}.yaml is shipped by {' and '.join(owners)}", f"uninstall one, or do without {axis}={name}"
+    for note in registry.notes:
+        yield note, "rename or uninstall what it names"
+
+
+def _unready(registry: Registry) -> Iterator[str]:
+    for offer in registry.offers:
+        if (word := state(registry, offer)) != "ready":
+            yield f"{label(offer)}: {word}" + (f"; {offer.part.install}" if offer.part.install else "")

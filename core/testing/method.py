@@ -140,8 +140,9 @@ class MethodContract(PartContract):
         context = rig.context(model, adapter="second")
         model = rig.plan.method.apply(model, context)
         assert not names & _trained_names(model), "the first one is still trained"
+        fresh = logits_BTV(model)
         rig.descend(model, context)
-        assert _gap(logits_BTV(model), first) > NEAR, "the second one does not act"
+        assert _gap(logits_BTV(model), fresh) > NEAR, "the second one does not act"
         with rig.plan.method.using(model, ["default"]):
             assert _gap(logits_BTV(model), first) < NEAR
 

@@ -107,6 +107,18 @@ def check_free(model: nn.Module, name: str) -> None:
         raise UserError(f"an adapter cannot be called {name!r}", "give it another name")
 
 
+def check_known(model: nn.Module, wanted: Sequence[str]) -> None:
+    """Refuse names of adapters that the model does not have.
+
+    Raises:
+        UserError: there is one.
+    """
+    known = names(model)
+    for name in wanted:
+        if name not in known:
+            raise UserError(f"the model has no adapter {name!r}", f"it has: {', '.join(known) or 'none'}")
+
+
 def device_of(model: nn.Module, path: str) -> torch.device:
     """Where the module at ``path`` computes: a dropout has no weights and follows those around it."""
     while True:

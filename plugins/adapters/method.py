@@ -1,8 +1,9 @@
 """Bottleneck adapters after the sublayers of each block, the base frozen.
 
 After attention and feed-forward, before the residual is added: Houlsby et al. 2019, https://arxiv.org/abs/1902.00751,
-figure 2. After the feed-forward only: Pfeiffer et al. 2020, https://arxiv.org/abs/2005.00247. The base's own norms stay
-frozen, where Houlsby et al. train them: they would be everybody's, whichever adapter acts.
+figure 2. After the feed-forward only: Pfeiffer et al. 2020, https://arxiv.org/abs/2005.00247, whose f also sees the
+base's norm that follows; ``norm=before`` learns one. The base's own norms stay frozen, where Houlsby et al. train them:
+they would be everybody's, whichever adapter acts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from core.api import Context, Method, UserError
 from core.api import Head as TaskHead
-from plugins.adapters.attached import Head, Place, Sublayer, attach, attached, check_free, device_of, names
+from plugins.adapters.attached import Head, Place, Sublayer, attach, attached, check_free, check_known, device_of, names
 from plugins.adapters.bottleneck import Bottleneck, Shape
 from plugins.adapters.options import AdaptersOptions
 from plugins.adapters.places import places
@@ -58,16 +59,20 @@ class Adapters(Method):
         return model
 
     def save(self, model: nn.Module, folder: Path, adapter: str) -> None:
-        """Write the adapter's tensors and its config directly into ``folder``."""
+        """Write the adapter's tensors and its config directly into ``folder``.
+
+        Raises:
+            UserError: the model has no adapter of that name.
+        """
+        check_known(model, [adapter])
         mine = {path: place for path, place in attached(model) if adapter in place}
         saved = Saved(
             shape=next(m.shape for p in mine.values() if isinstance(m := p[adapter], Bottleneck)),
             places=tuple(path for path, place in mine.items() if isinstance(place, Sublayer)),
             heads=tuple(path for path, place in mine.items() if isinstance(place, Head)),
         )
-        write(
-            folder, saved, {f"{p}.{k}": v for p, place in mine.items() for k, v in place[adapter].state_dict().items()}
-        )
+        states = {path: place[adapter].state_dict() for path, place in mine.items()}
+        write(folder, saved, {f"{path}.{name}": t for path, state in states.items() for name, t in state.items()})
 
     def load(self, model: nn.Module, folder: Path, adapter: str) -> nn.Module:
         """Put a saved adapter in under the name ``adapter``; afterwards that one acts and nothing is trainable.
@@ -98,10 +103,7 @@ class Adapters(Method):
                 place.acting, place.average = acting, average
 
     def _act(self, model: nn.Module, adapters: Sequence[str]) -> None:
-        known = names(model)
-        for name in adapters:
-            if name not in known:
-                raise UserError(f"the model has no adapter {name!r}", f"it has: {', '.join(known) or 'none'}")
+        check_known(model, adapters)
         for _, place in attached(model):
             place.acting, place.average = tuple(adapters), self.options.combine == "average"
 

@@ -340,6 +340,8 @@ def test_a_saved_adapter_gives_the_same_logits_in_a_new_model(tmp_path, name, no
 
 def test_a_folder_that_does_not_fit_is_refused_and_changes_nothing(tmp_path):
     model, part = two()
+    with pytest.raises(UserError, match="no adapter 'c'"):
+        part.save(model, tmp_path / "c", "c")
     part.save(model, tmp_path, "a")
     config, weights = tmp_path / "bottleneck_config.json", tmp_path / "adapter_model.safetensors"
     good, tensors = json.loads(config.read_text()), weights.read_bytes()

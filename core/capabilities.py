@@ -111,7 +111,8 @@ def _usable(axis: str, registry: Registry) -> list[Offer]:
             found.append(registry.find(axis, name))
         except UserError:
             continue  # what cannot be chosen is no alternative
-    return sorted(found, key=lambda offer: offer.distribution != "hooktune")
+    # ours first, and of those what can do most: of two that fit it is the nearer to whatever was wanted
+    return sorted(found, key=lambda offer: (offer.distribution != "hooktune", -len(offer.part.provides)))
 
 
 def _name(offer: Offer) -> str:

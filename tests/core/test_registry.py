@@ -248,7 +248,7 @@ def test_a_name_that_has_nothing_to_do_with_a_broken_plugin_does_not_blame_it(in
     with pytest.raises(UserError) as error:
         discover().find("method", "lorra")
     assert str(error.value) == (
-        "error: method=lorra does not exist\n  fix: did you mean method=lora?  method=full|lora"
+        "error: method=lorra does not exist\n  fix: did you mean method=lora?  method=adapters|full|lora"
     )
 
 
@@ -411,16 +411,16 @@ def test_one_variable_limits_strangers_and_keeps_built_ins(install, monkeypatch)
     install("other", plugin("other", name="second"))
     monkeypatch.setenv("HOOKTUNE_PLUGINS", " other, absent")
     registry = discover()
-    assert set(registry.names("method")) == {"full", "lora", "second"}
+    assert set(registry.names("method")) == {"adapters", "full", "lora", "second"}
     assert registry.broken == []
     assert registry.warnings({}) == ["HOOKTUNE_PLUGINS names absent, which is not installed"]
     monkeypatch.setenv("HOOKTUNE_PLUGINS", "")
-    assert discover().names("method") == ["full", "lora"]
+    assert discover().names("method") == ["adapters", "full", "lora"]
 
 
 def test_a_plugin_that_is_disabled_is_gone_with_its_yaml(install):
     install("acme", plugin("acme"), more={"conf/method/lora.yaml": "name: lora\n"})
-    registry = discover(disable=["acme", "full", "lorra"])
+    registry = discover(disable=["acme", "adapters", "full", "lorra"])
     assert registry.names("method") == ["lora"]
     assert registry.conf_dirs == []
     assert registry.warnings({}) == ["plugins.disable names lorra, which is not installed"]

@@ -7,7 +7,6 @@ from core.testing import CONTRACTS
 
 WHAT_THEY_NEED = {
     ("data", "jsonl"): {"overrides": ["data.train=rows.jsonl"], "free_text": ("train", "validation")},
-    ("method", "adapters"): {"lr": 0.1},
     ("data", "reviews"): {"free_text": ("system", "question")},
 }
 """Part -> attributes of its test class."""

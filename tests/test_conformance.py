@@ -6,8 +6,8 @@ from core.discovery import discover
 from core.testing import CONTRACTS
 
 WHAT_THEY_NEED = {
-    ("data", "jsonl"): {"overrides": ["data.train=rows.jsonl"], "free_text": ("train", "validation")},
-    ("data", "reviews"): {"free_text": ("system", "question")},
+    ("data", "jsonl"): {"overrides": ["data.train=rows.jsonl"], "free": ("train", "validation")},
+    ("data", "reviews"): {"free": ("system", "question", "split_seed")},
 }
 """Part -> attributes of its test class."""
 

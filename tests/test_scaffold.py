@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from tests_of_projects import on_path
 
 from core.errors import UserError
 from core.plugin_list import KINDS
@@ -16,18 +15,7 @@ from core.plugin_new import new_plugin
 FORMS = [*((kind, False) for kind in KINDS.values()), ("method", True)]
 
 
-def on_path(*projects: Path) -> dict[str, str]:
-    """An environment in which projects are found as if they were installed: their entry points in a folder beside."""
-    for project in projects:
-        name = project.name
-        info = project / f"{name.replace('-', '_')}-0.1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n")
-        package = name.replace("-", "_")
-        (info / "entry_points.txt").write_text(f"[hooktune]\n{name.removeprefix('hooktune-')} = {package}\n")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(p) for p in projects] + sys.path), "COLUMNS": "120"}
-
-
+@pytest.mark.slow
 def test_every_scaffold_passes_the_kit_unchanged(tmp_path):
     """All in one process of pytest, as someone would have it who keeps several."""
     projects = [new_plugin(kind, f"my-{kind}{'-peft' * peft}", tmp_path, peft) for kind, peft in FORMS]

@@ -24,6 +24,9 @@ from core.testing.processes import apart
 
 hush()  # before the kit's other modules import torch
 
+FAR = "-987654321"
+"""A number that no rank, rate, size or share can be."""
+
 WITHOUT_TORCH = """
 import sys
 from core.discovery import discover
@@ -41,14 +44,14 @@ class PartContract:
         axis: Where it is chosen; set by the contract of its kind.
         name: Its name.
         overrides: What it cannot run without, such as a file.
-        free_text: Options that are text and no choice of words.
+        free: Options that take any text, or any number: paths, prompts, offsets.
         expected_failures: Check -> why it cannot hold. Strict.
     """
 
     axis: ClassVar[str]
     name: ClassVar[str]
     overrides: ClassVar[Sequence[str]] = ()
-    free_text: ClassVar[Collection[str]] = ()
+    free: ClassVar[Collection[str]] = ()
     expected_failures: ClassVar[Mapping[str, str]] = {}
 
     # --------------------------------------------------------------------------------------------------- surroundings
@@ -123,7 +126,7 @@ class PartContract:
             f"{self.axis}.{field.name}={wrong}"
             for field in fields(cls)
             if field.name != "name"
-            for wrong in _wrong(types[field.name], field.name in self.free_text)
+            for wrong in _wrong(types[field.name], field.name in self.free)
             if _accepts([*self.usual(), f"{self.axis}.{field.name}={wrong}"])
         ]
         assert not taken, f"accepted: {', '.join(taken)}"
@@ -157,6 +160,8 @@ def _wrong(kind: Any, free: bool) -> list[str]:
     words = str(kind)
     if "str" in words and not words.startswith(("list", "dict")):
         return ["[1,2]"] if free else ["[1,2]", "no-such-word"]
-    if "float" in words:
-        return ["abc", "nan", ".inf"]
+    if words.startswith(("<class 'float", "float")):
+        return ["abc", "nan", ".inf"] if free else ["abc", "nan", ".inf", FAR]
+    if words.startswith(("<class 'int", "int")):
+        return ["abc", "1.5"] if free else ["abc", "1.5", FAR]
     return ["abc", "[1]"] if words.startswith("dict") else ["abc", "{a: 1}"]

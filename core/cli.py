@@ -151,7 +151,10 @@ def _warn(lines: Sequence[str]) -> None:
 
 def _resume(argv: list[str]) -> int:
     if len(argv) != 1:
-        raise UserError("resume takes one run folder", "python -m core resume runs/2026-11-23_15-31-41_lora-int4")
+        raise UserError(
+            "resume takes one run folder and nothing else: the run goes on with its own overrides",
+            "python -m core resume runs/2026-11-23_15-31-41_lora-int4",
+        )
     from core.resume import resume
 
     resume(Path(argv[0]))

@@ -49,8 +49,12 @@ def _first_right(model: nn.Module, few: list[Example], pad: int) -> Layout:
             return token_logprobs(model, lay_out(examples, layout, pad).to(device)).logprobs_N
 
     one_by_one = torch.cat([logprobs_N([example], "padded") for example in few])
-    # half precision and int8's batch-wide outliers move a token by hundredths, sequences that see each other by nats
-    allowed = 2e-3 if _exact(model) else 0.3
+    # half precision moves a token by hundredths, int8's batch-wide outliers by tenths, as padded rows in one batch show;
+    # sequences that see each other move it by nats
+    allowed = 2e-3
+    if not _exact(model):
+        noise = (_by_example(logprobs_N(few, "padded"), few) - one_by_one).abs().mean().item()
+        allowed = max(0.3, 3 * noise)
     gap = float("nan")
     for layout in ("apart", "masked") if attention.install(model) else ("masked",):
         gap = (_by_example(logprobs_N(few, layout), few) - one_by_one).abs().mean().item()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -73,13 +74,24 @@ class SweepTable:
         jobs = self.jobs()
         if jobs:
             table = Table(*COLUMNS, show_edge=False, pad_edge=False)
-            for job in jobs:
-                table.add_row(*(_cell(name, getattr(job, name)) for name in COLUMNS))
+            for job, differs in zip(jobs, _what_differs(jobs), strict=True):
+                table.add_row(str(job.job), differs, *_cells(job))
             console = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
             console.print()
             console.print(table)
             console.print(f"\nsaved {self.folder}")
         return jobs
+
+
+def _what_differs(jobs: Sequence[Job]) -> list[str]:
+    """The overrides that not all jobs share: the file has them all, a screen has no room."""
+    typed = [job.overrides.split() for job in jobs]
+    shared = set(typed[0]).intersection(*typed) if len(jobs) > 1 else set[str]()
+    return [" ".join(word for word in words if word not in shared) or " ".join(words) for words in typed]
+
+
+def _cells(job: Job) -> list[str]:
+    return [_cell(name, getattr(job, name)) for name in COLUMNS[2:]]
 
 
 def _job(row: dict[str, str]) -> Job:

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 import core
 from core.api import Head, UserError
+from core.model_facts import model_facts
 from core.weights import hold_masters
-from plugins.transformers.loader import facts
 
 IDS = torch.arange(5, 17)[None]
 USUAL = {
@@ -78,7 +78,7 @@ def method(*typed: str):
 def run(model: nn.Module, adapter: str = "default", continuing: bool = False, head: Head | None = None):
     """As much of a context as the method looks at."""
     return SimpleNamespace(
-        adapter=adapter, continuing=continuing, facts=facts(model, Path("base")), head=head or Head()
+        adapter=adapter, continuing=continuing, facts=model_facts(model, Path("base")), head=head or Head()
     )
 
 
@@ -100,7 +100,7 @@ def shake(model: nn.Module, adapter: str, seed: int = 1) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_starts_at_its_base_and_learns(name, placement):
     model = family(name)
-    base, number = output(model), len(facts(model, Path("x")).blocks)
+    base, number = output(model), len(model_facts(model, Path("x")).blocks)
     part = method(f"method.placement={placement}")
     part.apply(model, run(model))
     assert torch.equal(output(model), base)
@@ -126,7 +126,7 @@ def test_what_an_adapter_changes_is_what_the_residual_stream_is_given(name):
             type(given)((given[0] * 0, *given[1:])) if isinstance(given, tuple | list) else given * 0
         )
     seen = []
-    block = model.get_submodule(facts(model, Path("x")).blocks[-1])
+    block = model.get_submodule(model_facts(model, Path("x")).blocks[-1])
     block.register_forward_hook(lambda _, args, kwargs, out: seen.append((args, kwargs, out)), with_kwargs=True)
     output(model)
     ((args, kwargs, out),) = seen

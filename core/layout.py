@@ -49,7 +49,7 @@ def _first_right(model: nn.Module, few: list[Example], pad: int) -> Layout:
             return token_logprobs(model, lay_out(examples, layout, pad).to(device)).logprobs_N
 
     one_by_one = torch.cat([logprobs_N([example], "padded") for example in few])
-    # half precision moves a token by hundredths, int8's batch-wide outliers by tenths, as padded rows in one batch show;
+    # half precision moves a token by hundredths, int8's outliers of a whole batch by tenths, as padded rows show;
     # sequences that see each other move it by nats
     allowed = 2e-3
     if not _exact(model):

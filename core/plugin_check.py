@@ -46,7 +46,7 @@ def check(what: str, overrides: Sequence[str]) -> int:
             title = "".join(c for c in f"{offer.axis.title()}{offer.part.name.title()}" if c.isalnum())
             text = TEST.format(title=title, axis=offer.axis, name=offer.part.name, overrides=list(overrides))
             (Path(folder) / f"test_{title.lower()}.py").write_text(text, encoding="utf-8")
-        return _run([folder])
+        return _run([folder], [module for offer in offers for module in offer.part.import_first])
 
 
 def _offers(name: str) -> list[Offer]:
@@ -59,8 +59,9 @@ def _offers(name: str) -> list[Offer]:
     raise UserError(f"no part and no folder is called {name}", guess)
 
 
-def _run(places: Sequence[str]) -> int:
-    options = [
+def _run(places: Sequence[str], first: Sequence[str] = ()) -> int:
+    options = [*(word for module in first for word in ("-p", module))]
+    options += [
         "-q",
         "-p",
         "core.testing.report",

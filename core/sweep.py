@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import subprocess
 import sys
 import time
 import traceback
@@ -21,11 +22,12 @@ import core
 from core import capabilities
 from core.compose import Config, composed, from_composed
 from core.discovery import discover
-from core.errors import UserError
+from core.errors import Interrupted, UserError
 from core.hydra_app import run_hydra, translate
 from core.normalise import normalise
 from core.overrides import disabled, parse, quoted
 from core.registry import Registry
+from core.result import Result
 from core.sweep_table import Job, SweepTable
 from core.trainer_options import TrainerOptions
 
@@ -125,6 +127,26 @@ def _config(tree: DictConfig, typed: Sequence[str], folder: Path, registry: Regi
     return from_composed(own, choices, [*typed, f"run.dir={quoted(folder)}"], registry)
 
 
+def _patches(config: Config) -> bool:
+    """Whether a part alters libraries for the whole process, which the other jobs share."""
+    return any(offer.part.patches or offer.part.import_first for offer in config.offers.values())
+
+
+def _apart(config: Config) -> Result:
+    """The run in a process of its own.
+
+    Raises:
+        UserError: it failed; what it said was printed.
+    """
+    command = [sys.executable, "-m", "core", *config.overrides]
+    code = subprocess.run(command, check=False).returncode  # noqa: S603  # what was typed, once more
+    if code > 128:
+        raise Interrupted(code - 128)
+    if code:
+        raise UserError(f"the job's process ended with exit code {code}", "see what it printed above")
+    return core.load_run(str(config.run_dir))
+
+
 def _train(config: Config, job: Job) -> None:
     try:
         capabilities.check(config.offers, capabilities.words(), config.registry)
@@ -134,7 +156,7 @@ def _train(config: Config, job: Job) -> None:
         return
     began = time.monotonic()
     try:
-        result: Any = core.train(config)
+        result: Any = _apart(config) if _patches(config) else core.train(config)
         job.state, job.seconds, job.peak_memory = "done", result.seconds, result.peak_memory
         for split, score in (("before", result.before), ("after", result.after)):
             if score is not None:

@@ -82,7 +82,7 @@ def environment(
     """``environment(*wheels)`` is a fresh virtual environment: a function that runs its python or a script of its own.
 
     It borrows what is installed here through a path file. Files of that kind are not followed a second time, so an
-    editable install of this checkout stays out of sight.
+    editable install of this checkout stays out of sight. ``install`` of that function installs more into it.
     """
 
     def make(*wheels: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
@@ -90,18 +90,13 @@ def environment(
         venv.create(folder, with_pip=False)
         scripts = Path(sysconfig.get_path("scripts", "venv", {"base": str(folder)}))
         own = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "--python",
-            str(scripts / "python"),
-            "install",
-            "--no-deps",
-            "--no-index",
-            "-q",
-        ]
-        subprocess.run([*pip, *map(str, wheels)], check=True, timeout=300)
+        pip = [sys.executable, "-m", "pip", "--python", str(scripts / "python"), "install"]
+        pip += ["--no-deps", "--no-index", "--no-build-isolation", "-q"]
+
+        def install(*what: Path) -> None:
+            subprocess.run([*pip, *map(str, what)], check=True, timeout=300)
+
+        install(*wheels)
         (own / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
         def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -110,6 +105,7 @@ def environment(
             variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"COLUMNS": "120"}
             return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=300)
 
+        run.install = install
         return run
 
     return make

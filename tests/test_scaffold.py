@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests_of_projects import on_path
@@ -47,3 +48,34 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path):
         new_plugin("method", "bitfit", tmp_path / "nowhere")
     with pytest.raises(UserError, match="--peft makes a method"):
         new_plugin("metric", "bleu", tmp_path, peft=True)
+
+
+@pytest.mark.slow
+def test_from_nothing_to_an_installed_plugin(environment, wheel, tmp_path, tiny_model, rows_jsonl):
+    """What the docs promise: new, pip install, train two steps, check; in a fresh environment, for four kinds."""
+    hooktune = environment(wheel)
+    kinds = {"method": "bitfit", "quantizer": "coarse", "objective": "focal", "data": "adding"}
+    axes = {"method": "method", "quantizer": "quant", "objective": "objective", "data": "data"}
+    for kind, name in kinds.items():
+        made = hooktune("hooktune", "plugins", "new", kind, name, cwd=tmp_path)
+        assert made.returncode == 0, made.stderr
+        hooktune.install(tmp_path / f"hooktune-{name}")
+        listed = hooktune("hooktune", "plugins", "list", cwd=tmp_path)
+        assert f"hooktune-{name} 0.1.0" in listed.stdout, listed.stdout + listed.stderr
+        usual = [f"model.path={tiny_model}", "trainer.max_steps=2", "trainer.accelerator=cpu", "metric=none"]
+        rows = [] if kind == "data" else ["data=jsonl", f"data.train={rows_jsonl}"]
+        done = hooktune("-m", "core", f"+{axes[kind]}={name}", *usual, *rows, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "2 steps" in done.stdout
+        checked = hooktune("hooktune", "plugins", "check", name, cwd=tmp_path)
+        assert checked.returncode == 0, checked.stdout[-4000:]
+        assert "FAILED" not in checked.stdout
+
+
+def test_the_lines_a_method_needs_are_those_that_the_docs_state(tmp_path):
+    """All files of the short form: what is written by hand before a method of peft is installed."""
+    project = new_plugin("method", "short", tmp_path, peft=True)
+    files = [path for path in project.rglob("*") if path.is_file() and path.suffix in (".py", ".toml", ".yaml")]
+    number = sum(bool(line.strip()) for path in files for line in path.read_text().splitlines())
+    stated = (Path(__file__).parent.parent / "docs" / "write-a-plugin.md").read_text()
+    assert f"{number} lines in {len(files)} files" in stated

@@ -1,0 +1,125 @@
+"""Unsloth trains in a process of its own, on CPUs too, and what it leaves is a plain adapter."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+
+import core
+from core.errors import UserError
+
+needs_unsloth = pytest.mark.skipif(importlib.util.find_spec("unsloth") is None, reason="unsloth, an extra, is not here")
+
+PLAIN_PEFT = """
+import sys, torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+base = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32)
+model = PeftModel.from_pretrained(base, sys.argv[2]).eval()
+assert not {"core", "unsloth"} & set(sys.modules)
+torch.save(model(torch.arange(5, 25)[None]).logits, sys.argv[3])
+"""
+
+OURS = """
+import sys, torch, core
+result = core.load_run(sys.argv[1])
+with torch.no_grad():
+    torch.save(result.model(torch.arange(5, 25)[None]).logits, sys.argv[2])
+"""
+
+
+@pytest.fixture
+def train(cli, tiny_model, rows_jsonl):
+    """Run the tiny model on the command line, twelve steps."""
+
+    def run(loader: str, *more: str):
+        usual = [
+            f"loader={loader}", "method=lora", f"model.path={tiny_model}", "data=jsonl", f"data.train={rows_jsonl}",
+            "data.batch_size=8", "trainer.max_steps=12", "trainer.accelerator=cpu", "optim.lr=1e-2", "metric=none",
+        ]  # fmt: skip
+        return cli(*usual, *more)
+
+    return run
+
+
+def losses(folder) -> list[float]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if line["split"] == "train"]
+
+
+@needs_unsloth
+def test_it_trains_as_transformers_does_and_its_adapter_is_a_plain_one(train, tmp_path, tiny_model):
+    done = train("unsloth", "model.dtype=float32", "run.dir=theirs")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "", "its banner and its warnings are not the user's business"
+    assert "Unsloth" not in done.stdout
+    assert train("transformers", "model.dtype=float32", "run.dir=plain").returncode == 0
+    theirs, plain = losses(tmp_path / "theirs"), losses(tmp_path / "plain")
+    assert theirs[0] == pytest.approx(plain[0], abs=1e-5), "the adapter starts at zero, so the first step is the same"
+    assert theirs[-1] == pytest.approx(plain[-1], abs=0.1), "its own random start, the same task"
+    assert theirs[-1] < 0.97 * theirs[0]
+
+    script = [sys.executable, "-c"]
+    subprocess.run([*script, PLAIN_PEFT, tiny_model, "theirs/adapter", "1.pt"], check=True, cwd=tmp_path, timeout=300)
+    subprocess.run([*script, OURS, "theirs", "2.pt"], check=True, cwd=tmp_path, timeout=300)
+    import torch
+
+    assert (torch.load(tmp_path / "1.pt") - torch.load(tmp_path / "2.pt")).abs().max() < 1e-5
+
+
+@needs_unsloth
+def test_it_trains_in_four_bits(train, tmp_path):
+    """That layers are quantized is checked by the core in each run: it raises where a loader dropped the quantizer."""
+    done = train("unsloth", "quant=int4", "model.dtype=bfloat16", "run.dir=int4")
+    assert done.returncode == 0, done.stderr
+    found = losses(tmp_path / "int4")
+    assert found[-1] < 0.97 * found[0]
+
+
+@needs_unsloth
+@pytest.mark.parametrize(
+    "quant", [["quant=int8"], ["quant=int4", "quant.type=fp4"], ["quant=int4", "quant.double=false"]]
+)
+def test_a_quantizer_that_it_would_drop_is_refused(train, quant):
+    done = train("unsloth", *quant)
+    assert done.returncode == 2
+    assert "quantizes to NF4 with double quantization only" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@needs_unsloth
+def test_in_a_sweep_it_has_a_process_of_its_own(cli, train, tmp_path, tiny_model):
+    done = train("transformers,unsloth", "-m", "model.dtype=float32", "trainer.max_steps=2")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "sweeps").iterdir()
+    states = [line.split(",")[-6] for line in (folder / "table.csv").read_text().splitlines()[1:]]
+    assert states == ["done", "done"]
+    names = [json.loads((folder / job / "lock.json").read_text())["patches"] for job in "01"]
+    assert names == [[], ["peft", "torch", "transformers", "trl"]]
+
+
+@needs_unsloth
+def test_it_passes_the_kit_in_a_process_of_its_own(cli):
+    done = cli("plugins", "check", "unsloth")
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert "FAILED" not in done.stdout
+
+
+def test_without_the_package_it_says_what_to_type(monkeypatch):
+    monkeypatch.setattr("core.registry._there", lambda module: module != "unsloth")
+    with pytest.raises(UserError, match="loader=unsloth needs unsloth") as caught:
+        core.configure(["loader=unsloth"])
+    assert caught.value.fix == "pip install --no-deps unsloth unsloth_zoo"
+
+
+def test_choosing_it_imports_neither_torch_nor_unsloth():
+    script = (
+        "import sys, core\nconfig = core.configure(['loader=unsloth'])\n"
+        "assert config.options['loader'].max_seq_length == 2048\n"
+        "assert not {'torch', 'unsloth', 'transformers'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

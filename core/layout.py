@@ -77,7 +77,8 @@ def _by_example(logprobs_N: Tensor, few: list[Example]) -> Tensor:
 
 
 def _exact(model: nn.Module) -> bool:
-    return all(p.dtype == torch.float32 for p in model.parameters())
+    device = next(model.parameters()).device.type
+    return not torch.is_autocast_enabled(device) and all(p.dtype == torch.float32 for p in model.parameters())
 
 
 def _length(example: Example) -> int:

@@ -159,7 +159,9 @@ def loaders(
 ) -> tuple[StatefulDataLoader[LaidOut], StatefulDataLoader[LaidOut] | None]:
     """Training and validation batches, in the quickest layout that is right for this model."""
     number = weights.trainable(model)
-    context.layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
+    # as in training: masters in float32 and layers in bfloat16 meet only under autocast
+    with torch.autocast(context.device.type, plan.dtype, enabled=plan.dtype != torch.float32):
+        context.layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
     share = f"{number / plan.facts.parameters:.1%}"
     screen.print(f"  trains {number:,} parameters ({share}), {context.total_steps:,} steps, layout {context.layout}")
     size, pad = plan.options.batch_size, context.pad

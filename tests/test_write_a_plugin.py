@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 PAGE = Path(__file__).parent.parent / "docs" / "write-a-plugin.md"
-STEP = re.compile(r"^    \$ (?P<command>[^\n]+)$|^```\w+ file=(?P<file>\S+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+STEP = re.compile(
+    r"^    \$ (?P<command>[^\n]+)$|^```\w+ file=(?P<file>\S+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 @pytest.mark.slow

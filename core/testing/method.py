@@ -76,6 +76,15 @@ class MethodContract(PartContract):
         assert len(losses) == 20
         assert losses[-1] < 0.95 * losses[0]
 
+    def test_it_trains_on_a_base_in_bfloat16(self) -> None:
+        """What is trained is held in float32 beside it; it is measured, saved and loaded in the base's dtype."""
+        result = train(
+            self.usual("model.dtype=bfloat16", "metric=loss", f"data.validation={self.folder / 'rows.jsonl'}")
+        )
+        assert all(loss == loss for loss in losses_of(result))
+        assert result.after is not None
+        assert _gap(logits_BTV(result.model), apart(logits_of_run, result.folder)) < NEAR
+
     def test_saved_and_loaded_in_another_process_it_answers_the_same(self) -> None:
         """And not as the base does."""
         rig = Rig(self.usual())

@@ -26,8 +26,8 @@ def hooks() -> str:
         "# Hooks",
         NOTE,
         "A hook offers parts and does nothing else: it yields `Part` records, which name code without importing it. "
-        "Mark a function with `@hookimpl`, in a module named by an entry point of the group `hooktune`. During training, "
-        "Lightning's callbacks are the life cycle.",
+        "Mark a function with `@hookimpl`, in a module named by an entry point of the group `hooktune`. "
+        "During training, Lightning's callbacks are the life cycle.",
     ]
     for axis, hook in AXES.items():
         spec = getattr(hookspecs, hook)

@@ -85,6 +85,27 @@ def test_adapters_leave_their_inputs_alone_under_autocast_and_take_them_again_af
     assert after == {True}
 
 
+def test_adapters_without_such_a_switch_train_under_autocast_too(tiny_model):
+    """IA3's layers have none; ``disable_input_dtype_casting`` of peft raises an AttributeError at them."""
+    from types import SimpleNamespace
+
+    from peft import IA3Config, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from core.keep_inputs import KeepInputs
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
+    model = get_peft_model(base, IA3Config(target_modules="all-linear", feedforward_modules=[]))
+    callback, trainer = KeepInputs(), SimpleNamespace(precision="bf16-mixed")
+    callback.on_train_start(trainer, model)  # pyright: ignore[reportArgumentType]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(input_ids=torch.tensor([[3, 4, 5]])).logits.sum().backward()
+    callback.on_train_end(trainer, model)  # pyright: ignore[reportArgumentType]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert trained
+    assert all(parameter.grad is not None for parameter in trained)
+
+
 def test_the_logged_rate_is_the_schedules(trained):
     result, _ = trained("method=lora", "optim.lr=0.5", "optim.schedule=cosine", "optim.warmup=0.2")
     rates = [line["lr"] for line in result.metrics if line["split"] == "train"]

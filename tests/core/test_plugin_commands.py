@@ -1,0 +1,118 @@
+"""``plugins list``, ``show``, ``check`` and ``doctor``: what they print, and what they say to nonsense."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.discovery import discover
+from core.plugin_list import documented
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def typed(*words: str, capsys) -> tuple[int, str, str]:
+    from core.cli import command
+
+    code = command(["plugins", *words])
+    return (code, *capsys.readouterr())
+
+
+def test_list_has_a_line_for_every_part(capsys):
+    code, out, _ = typed("list", capsys=capsys)
+    lines = out.splitlines()
+    offers = discover().offers
+    assert code == 0
+    assert len(lines) == 1 + len(offers)
+    for offer in offers:
+        (line,) = (line for line in lines if line.split()[1] == offer.part.name)
+        assert offer.part.summary in line
+        assert f"plugins/{offer.plugin}" in line
+        assert " ready " in line
+
+
+def test_show_says_all_about_a_part(capsys):
+    code, out, _ = typed("show", "lora", capsys=capsys)
+    assert code == 0
+    for said in (
+        "method=lora: low-rank update", "hooktune (plugins/lora)", "ready",
+        "adapter, merge, several, switch, zero-start",
+        "dense-base or bitsandbytes", "https://arxiv.org/abs/2106.09685", "plugins.lora.method:LoRA",
+        "method.rank: int = 16", "columns of A; 8 to 64 is usual",
+    ):  # fmt: skip
+        assert said in out
+
+
+def test_every_option_of_every_part_is_documented():
+    registry = discover()
+    for offer in registry.offers:
+        values = documented(registry, offer)
+        missing = [key for key, (_, comment) in values.items() if not comment and key != "defaults"]
+        assert not missing, f"{offer.axis}={offer.part.name}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "plugins does one of several things"),
+        (["lst"], "did you mean plugins list?"),
+        (["list", "all"], "plugins list takes nothing"),
+        (["show"], "plugins show takes a part's name"),
+        (["show", "lorra"], "did you mean lora?"),
+        (["new", "method"], "plugins new takes a kind and a name"),
+        (["new", "method", "x", "--pft"], "plugins new has no flag --pft"),
+        (["new", "methd", "x"], "did you mean method?"),
+        (["new", "method", "x", "--dir"], "--dir takes a folder"),
+        (["check"], "plugins check takes a part's name"),
+        (["check", "lorra"], "did you mean lora?"),
+        (["doctor", "now"], "plugins doctor takes nothing"),
+    ],
+)
+def test_nonsense_is_two_lines(words, said, capsys):
+    code, _, err = typed(*words, capsys=capsys)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 2
+    assert said in err
+
+
+def test_new_puts_the_project_where_it_is_told(tmp_path, capsys):
+    for flag in (["--dir", str(tmp_path / "a")], [f"--dir={tmp_path / 'b'}"]):
+        Path(flag[-1].removeprefix("--dir=")).mkdir()
+        code, out, _ = typed("new", "metric", "bleu", *flag, capsys=capsys)
+        assert code == 0
+        assert "plugins check bleu" in out
+    assert (tmp_path / "a" / "hooktune-bleu" / "pyproject.toml").exists()
+    assert (tmp_path / "b" / "hooktune-bleu" / "hooktune_bleu" / "conf" / "metric" / "bleu.yaml").exists()
+
+
+def test_none_of_them_imports_torch(tmp_path):
+    """``doctor`` asks for the accelerator in another process."""
+    script = (
+        "import sys\nfrom core.cli import command\n"
+        "assert command(['plugins', 'list']) == 0\nassert command(['plugins', 'show', 'adamw']) == 0\n"
+        "assert command(['plugins', 'new', 'data', 'rows']) == 0\nassert command(['plugins', 'doctor']) in (0, 1)\n"
+        "assert not {'torch', 'transformers', 'peft', 'lightning'} & set(sys.modules)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path, env=environment, timeout=300)
+
+
+def test_doctor_names_what_is_broken_and_what_to_type(tmp_path):
+    info = tmp_path / "acme_broken-2.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-broken\nVersion: 2.1\n")
+    (info / "entry_points.txt").write_text("[hooktune]\nbroken = acme_broken\n")
+    (tmp_path / "acme_broken.py").write_text("import nothing_of_that_name\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])}
+    command = [sys.executable, "-m", "core", "plugins", "doctor"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1
+    assert "plugin broken of acme-broken 2.1: ModuleNotFoundError: No module named 'nothing" in done.stdout
+    assert "plugins.disable=[broken]" in done.stdout
+    assert "1 wrong" in done.stdout
+    healthy = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (healthy.returncode, "nothing is wrong" in healthy.stdout) == (0, True), healthy.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -119,7 +120,11 @@ class Registry:
         Raises:
             UserError: it cannot be imported, is no dataclass, or has defaults in code.
         """
-        return load_options(offer)
+        had_torch = "torch" in sys.modules
+        loaded = load_options(offer)
+        if not had_torch and "torch" in sys.modules:
+            self.notes.append(f"options of {offer.axis}={offer.part.name} ({offer.distribution}) import torch: slow")
+        return loaded
 
     def make(self, offer: Offer, options: Any) -> Any:
         """The object behind a part.

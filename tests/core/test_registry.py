@@ -437,3 +437,16 @@ def test_discovery_brings_no_torch_and_notes_who_would(install, tmp_path):
     assert python(script, str(tmp_path), "heavy") == "True [] []\n"
     out = python(script, str(tmp_path))
     assert "plugin heavy (dist-heavy) imports torch when it is discovered" in out
+
+
+def test_options_that_import_torch_are_noted_and_stop_nothing(install, tmp_path):
+    yaml = {"conf/method/thing.yaml": "name: thing\n"}
+    install("acme", plugin("acme"), options="import torch\n" + OPTIONS, more=yaml)
+    script = (
+        "sys.path.insert(0, sys.argv[1])\nimport core\nc = core.configure([sys.argv[2]])\n"
+        "print(c.choices['method'], 'torch' in sys.modules, *c.registry.warnings({}))"
+    )
+    assert python(script, str(tmp_path), "method=lora") == "lora False\n"
+    assert python(script, str(tmp_path), "method=thing") == (
+        "thing True options of method=thing (dist-acme) import torch: slow\n"
+    )

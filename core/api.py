@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from core.chat import prompt_and_answer as prompt_and_answer
     from core.logprobs import token_logprobs as token_logprobs
     from core.model_facts import model_facts as model_facts
+    from core.model_folder import model_folder as model_folder
     from core.peft_method import PeftMethod as PeftMethod
 
 _LAZY = {
@@ -42,6 +43,7 @@ _LAZY = {
     "chat_tokens": "core.chat",
     "completion_tokens": "core.chat",
     "model_facts": "core.model_facts",
+    "model_folder": "core.model_folder",
     "prompt_and_answer": "core.chat",
     "token_logprobs": "core.logprobs",
 }
@@ -50,7 +52,7 @@ __all__ = [
     "Batch", "Context", "DataOptions", "DataSource", "Example", "Head", "Loader", "LogProbs", "Loss", "Method",
     "Metric", "MetricOptions", "ModelFacts", "ModelOptions", "Objective", "Optim", "OptimOptions", "Part", "PeftMethod",
     "Quantizer", "Row", "RowError", "Score", "Tokens", "UserError", "chat_tokens", "completion_tokens", "hookimpl",
-    "model_facts", "one_of", "prompt_and_answer", "token_logprobs", "within",
+    "model_facts", "model_folder", "one_of", "prompt_and_answer", "token_logprobs", "within",
 ]  # fmt: skip
 
 

@@ -13,8 +13,7 @@ import transformers
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
-from core.api import Head, Loader, ModelFacts, ModelOptions, UserError, model_facts
-from plugins.transformers.gguf import converted
+from core.api import Head, Loader, ModelFacts, ModelOptions, UserError, model_facts, model_folder
 from plugins.transformers.options import TransformersOptions
 
 
@@ -39,7 +38,7 @@ class Transformers(Loader):
             raise UserError(
                 f"{source.path}: {_first_line(error)}", "give model.path a causal language model"
             ) from error
-        return model_facts(model, Path(self._folder(source)))
+        return model_facts(model, Path(model_folder(source)))
 
     def tokenizer(self, source: ModelOptions) -> PreTrainedTokenizerBase:
         """The tokenizer, with its chat template where the model has one.
@@ -48,7 +47,7 @@ class Transformers(Loader):
             UserError: the folder has none.
         """
         try:
-            return AutoTokenizer.from_pretrained(self._folder(source), **_remote(source))
+            return AutoTokenizer.from_pretrained(model_folder(source), **_remote(source))
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{source.path} has no tokenizer: {_first_line(error)}", "copy tokenizer.json and its config there"
@@ -66,7 +65,7 @@ class Transformers(Loader):
         try:
             with _silent():
                 model, found = auto.from_pretrained(
-                    self._folder(source),
+                    model_folder(source),
                     dtype=getattr(torch, source.dtype),
                     output_loading_info=True,
                     ignore_mismatched_sizes=True,  # they are named below
@@ -85,13 +84,8 @@ class Transformers(Loader):
         _check_complete(model, found, source.path, new_head=head != Head())
         return model
 
-    def _folder(self, source: ModelOptions) -> str:
-        """The folder or hub id to load: for a GGUF file the folder it was converted to."""
-        path = Path(source.path)
-        return str(converted(path)) if path.suffix.lower() == ".gguf" and _is_file(path) else _local(source.path)
-
     def _config(self, source: ModelOptions) -> PreTrainedConfig:
-        folder = self._folder(source)
+        folder = model_folder(source)
         try:
             return AutoConfig.from_pretrained(folder, **_remote(source))
         except (OSError, ValueError, json.JSONDecodeError) as error:
@@ -99,33 +93,6 @@ class Transformers(Loader):
                 f"model.path={source.path} is no model: {_first_line(error)}",
                 "model.path=FOLDER with a config.json, a hub id that can be reached, or a .gguf file",
             ) from error
-
-
-def _is_file(path: Path) -> bool:
-    if not path.exists():
-        raise UserError(f"model.path={path} does not exist", "model.path=FILE.gguf")
-    return path.is_file()
-
-
-def _local(path: str) -> str:
-    """The absolute folder when there is one, else the hub id as it is.
-
-    Raises:
-        UserError: a folder without a config.json, an adapter's folder, or a path that does not exist.
-    """
-    folder = Path(path).expanduser()
-    if not folder.exists():
-        if path.startswith((".", "/", "~")) or path.count("/") > 1:
-            raise UserError(f"model.path={path} does not exist", "model.path=FOLDER, a hub id, or a .gguf file")
-        return path
-    if not folder.is_dir():
-        raise UserError(f"model.path={path} is a file of an unknown kind", "model.path=FOLDER, or a .gguf file")
-    if not (folder / "config.json").exists():
-        if (folder / "adapter_config.json").exists():
-            base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
-            raise UserError(f"model.path={path} is an adapter, not a model", f"model.path={base}")
-        raise UserError(f"model.path={path} has no config.json", "give the folder that save_pretrained wrote")
-    return str(folder.absolute())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import transformers
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from core.api import Head, Loader, ModelFacts, ModelOptions, UserError, model_facts
+from core.api import Head, Loader, ModelFacts, ModelOptions, UserError, model_facts, model_folder
 from plugins.unsloth_loader.first import unsloth
 from plugins.unsloth_loader.options import UnslothOptions
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Unsloth(Loader):
-    """A hub id or a folder; ``method=lora`` goes in by Unsloth's own ``get_peft_model``."""
+    """A hub id, a folder or a GGUF file; ``method=lora`` goes in by Unsloth's own ``get_peft_model``."""
 
     def __init__(self, options: UnslothOptions) -> None:
         self.options = options
@@ -33,7 +33,7 @@ class Unsloth(Loader):
         Raises:
             UserError: ``source.path`` is no model.
         """
-        path = _place(source)
+        path = model_folder(source)
         try:
             config = AutoConfig.from_pretrained(path, revision=source.revision or "main")
             with torch.device("meta"):
@@ -51,7 +51,7 @@ class Unsloth(Loader):
             UserError: there is none.
         """
         try:
-            return AutoTokenizer.from_pretrained(_place(source), revision=source.revision or "main")
+            return AutoTokenizer.from_pretrained(model_folder(source), revision=source.revision or "main")
         except (OSError, ValueError) as error:
             raise UserError(f"{source.path} has no tokenizer: {_line(error)}", "loader=transformers") from error
 
@@ -64,7 +64,7 @@ class Unsloth(Loader):
         if head != Head():
             raise UserError(f"loader=unsloth loads no {head.auto_class}", "loader=transformers")
         four = _in_four_bits(options)
-        path = _place(source)
+        path = model_folder(source)
         _check_weights(path)
         transformers.logging.disable_progress_bar()
         try:
@@ -134,20 +134,6 @@ def _targets(model: Any, asked: Any) -> list[str]:
     head = model.get_output_embeddings()
     linears = (name for name, layer in model.named_modules() if isinstance(layer, nn.Linear) and layer is not head)
     return sorted({name.rpartition(".")[2] for name in linears})
-
-
-def _place(source: ModelOptions) -> str:
-    """A folder as an absolute path, or a hub id.
-
-    Raises:
-        UserError: there is nothing, or a file.
-    """
-    folder = Path(source.path).expanduser()
-    if folder.is_file():
-        raise UserError(f"model.path={source.path} is a file, which Unsloth does not load", "loader=transformers")
-    if not folder.exists() and (source.path.startswith((".", "/", "~")) or source.path.count("/") > 1):
-        raise UserError(f"model.path={source.path} does not exist", "model.path=FOLDER or a hub id")
-    return str(folder.absolute()) if folder.exists() else source.path
 
 
 def _check_weights(path: str) -> None:

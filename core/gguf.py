@@ -19,7 +19,7 @@ from gguf import GGUFReader
 from platformdirs import user_cache_path
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from core.api import UserError
+from core.errors import UserError
 
 CONVERSION = 2
 """Part of the cache's key: raised when the folder that ``converted`` writes changes."""

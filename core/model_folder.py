@@ -1,0 +1,40 @@
+"""Where a model's files lie, whatever the user called them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from core.errors import UserError
+from core.options import ModelOptions
+
+
+def model_folder(source: ModelOptions) -> str:
+    """What ``from_pretrained`` of transformers takes: an absolute folder with a config.json, or a hub id.
+
+    A GGUF file is converted to such a folder, once.
+
+    Raises:
+        UserError: a folder without a config.json, an adapter's folder, a damaged file, or nothing there.
+    """
+    path = Path(source.path).expanduser()
+    if path.suffix.lower() == ".gguf" and path.is_file():
+        from core.gguf import converted  # imports torch
+
+        return str(converted(path))
+    if not path.exists():
+        if source.path.startswith((".", "/", "~")) or source.path.count("/") > 1 or path.suffix.lower() == ".gguf":
+            raise UserError(f"model.path={source.path} does not exist", "model.path=FOLDER, a hub id, or a .gguf file")
+        return source.path
+    if not path.is_dir():
+        raise UserError(f"model.path={source.path} is a file of an unknown kind", "model.path=FOLDER, or a .gguf file")
+    if not (path / "config.json").exists():
+        raise _no_model(source.path, path)
+    return str(path.absolute())
+
+
+def _no_model(given: str, folder: Path) -> UserError:
+    if (folder / "adapter_config.json").exists():
+        base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+        return UserError(f"model.path={given} is an adapter, not a model", f"model.path={base}")
+    return UserError(f"model.path={given} has no config.json", "give the folder that save_pretrained wrote")

@@ -20,6 +20,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", UNSLOTH_AUTO_INSTALL="0")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The kit's checks on SmolLM2 are among those that ``make test-slow`` runs."""
+    for item in items:
+        if "real_weights" in item.name:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests never read or fill the user's cache, unless HOOKTUNE_CACHE says where."""

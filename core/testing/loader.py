@@ -11,11 +11,11 @@ from torch import nn
 
 from core.contracts import Head
 from core.errors import UserError
-from core.testing.part import PartContract
+from core.testing.real import OnRealWeights
 from core.testing.rig import IDS_BT, Rig, logits_BTV, losses_of, train
 
 
-class LoaderContract(PartContract):
+class LoaderContract(OnRealWeights):
     """Checks of a loader on a folder with a tiny model."""
 
     axis = "loader"

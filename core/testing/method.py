@@ -16,15 +16,15 @@ from core.compose import composed
 from core.errors import Interrupted, UserError
 from core.resume import resume
 from core.stop import StopOnSignal
-from core.testing.part import PartContract
 from core.testing.processes import apart
+from core.testing.real import OnRealWeights
 from core.testing.rig import Rig, logits_BTV, logits_of_run, losses_of, train
 
 NEAR = 1e-4
 """Largest difference of a logit that counts as none, in float32."""
 
 
-class MethodContract(PartContract):
+class MethodContract(OnRealWeights):
     """Checks of a method, on dense layers and on every quantizer it says it can work on.
 
     Attributes:

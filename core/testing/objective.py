@@ -13,11 +13,11 @@ from core.batch import Layout, lay_out
 from core.contracts import Head, Tokens
 from core.errors import RowError, UserError
 from core.testing import tiny
-from core.testing.part import PartContract
+from core.testing.real import OnRealWeights
 from core.testing.rig import Rig, losses_of, train
 
 
-class ObjectiveContract(PartContract):
+class ObjectiveContract(OnRealWeights):
     """Checks of an objective; ``rows`` has what its ``columns`` ask for, override it for more."""
 
     axis = "objective"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import pytest
 import torch
 from torch import nn
 
@@ -75,8 +74,6 @@ class OptimizerContract(PartContract):
     def test_a_rate_of_zero_changes_nothing(self) -> None:
         """Schedules end there."""
         result = train(self.usual("optim.lr=0", "trainer.max_steps=16", "data.batch_size=8"))
-        losses = losses_of(result)
-        assert losses[8:] == pytest.approx(losses[8:][:], abs=0)
         from transformers import AutoModelForCausalLM
 
         plain = AutoModelForCausalLM.from_pretrained(self.folder / "model", dtype=torch.float32).state_dict()

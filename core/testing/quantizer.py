@@ -15,20 +15,19 @@ from core.contracts import Quantizer
 from core.errors import UserError
 from core.testing.part import PartContract
 from core.testing.processes import apart
+from core.testing.real import OnRealWeights
 from core.testing.rig import Rig, logits_BTV, logits_of_run, losses_of, train
 
 
-class QuantizerContract(PartContract):
+class QuantizerContract(OnRealWeights):
     """Checks of a quantizer under the first installed method that suits it.
 
     Attributes:
         near: Largest error of a dequantized weight, as a share of the layer's largest weight.
-        measured: Largest difference between the logits of the trained model and of what was saved.
     """
 
     axis = "quant"
     near: ClassVar[float] = 0.25
-    measured: ClassVar[float] = 1e-4
 
     def around(self) -> Sequence[str]:
         """A method that can train on it, and a rate for it."""

@@ -103,6 +103,7 @@ def test_in_a_sweep_it_has_a_process_of_its_own(cli, train, tmp_path, tiny_model
 
 
 @needs_unsloth
+@pytest.mark.slow
 def test_it_passes_the_kit_in_a_process_of_its_own(cli):
     done = cli("plugins", "check", "unsloth")
     assert done.returncode == 0, done.stdout[-5000:]

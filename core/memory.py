@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +32,7 @@ class PeakMemory:
         cuda = _cuda()
         if cuda is not None:
             cuda.reset_peak_memory_stats()
+        _give_back()
         self._before = psutil.Process().memory_info().rss
         with suppress(OSError):  # a container may forbid it
             (_PROC / "clear_refs").write_text("5")
@@ -45,6 +48,13 @@ class PeakMemory:
         if cuda is not None and cuda.max_memory_allocated() > 0:
             return cuda.max_memory_allocated()
         return max(0, _resident_peak() - self._before)
+
+
+def _give_back() -> None:
+    """What an earlier run of the process freed goes to the system: reused, it would count for nothing."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # glibc's alone
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _cuda() -> Any:

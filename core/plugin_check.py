@@ -12,6 +12,7 @@ from pathlib import Path
 
 from core.discovery import discover
 from core.errors import UserError
+from core.overrides import quoted
 from core.registry import Offer
 
 TEST = """from core.testing import CONTRACTS
@@ -34,19 +35,32 @@ def check(what: str, overrides: Sequence[str]) -> int:
         0 when all is green, else 1.
 
     Raises:
-        UserError: there is no such part or folder, or pytest is not installed.
+        UserError: there is no such part or folder, or one without tests, or pytest is not installed.
     """
     if importlib.util.find_spec("pytest") is None:
         raise UserError("plugins check needs pytest", "pip install pytest")
     if Path(what).is_dir():
-        return _run([str(Path(what).resolve())])
-    offers = _offers(what)
+        return _check_folder(Path(what).resolve())
+    offers, there = _offers(what), [_from_anywhere(line) for line in overrides]
     with tempfile.TemporaryDirectory() as folder:
         for offer in offers:
             title = "".join(c for c in f"{offer.axis.title()}{offer.part.name.title()}" if c.isalnum())
-            text = TEST.format(title=title, axis=offer.axis, name=offer.part.name, overrides=list(overrides))
+            text = TEST.format(title=title, axis=offer.axis, name=offer.part.name, overrides=there)
             (Path(folder) / f"test_{title.lower()}.py").write_text(text, encoding="utf-8")
         return _run([folder], [module for offer in offers for module in offer.part.import_first])
+
+
+def _check_folder(folder: Path) -> int:
+    if not any(folder.rglob("test_*.py")) and not any(folder.rglob("*_test.py")):
+        raise UserError(f"{folder} holds no tests", "plugins check NAME, or begin as plugins new does: tests/test_*.py")
+    return _run([str(folder)])
+
+
+def _from_anywhere(override: str) -> str:
+    """With a file it names made absolute: each check has a folder of its own."""
+    key, equals, value = override.partition("=")
+    file = Path(value).expanduser()
+    return f"{key}={quoted(str(file.absolute()))}" if equals and value and file.exists() else override
 
 
 def _offers(name: str) -> list[Offer]:

@@ -5,15 +5,8 @@ from __future__ import annotations
 from core.discovery import discover
 from core.testing import CONTRACTS
 
-WHAT_THEY_NEED = {
-    ("data", "jsonl"): {"overrides": ["data.train=rows.jsonl"], "free": ("train", "validation")},
-    ("data", "reviews"): {"free": ("system", "question", "split_seed")},
-}
-"""Part -> attributes of its test class."""
-
 # those that patch their libraries are held to it in a process of their own: tests/plugins/test_unsloth.py
 for offer in discover().offers:
     if offer.distribution == "hooktune" and not offer.part.patches:
         title = f"Test_{offer.axis}_{offer.part.name}"
-        more = WHAT_THEY_NEED.get((offer.axis, offer.part.name), {})
-        globals()[title] = type(title, (CONTRACTS[offer.axis],), {"name": offer.part.name, **more})
+        globals()[title] = type(title, (CONTRACTS[offer.axis],), {"name": offer.part.name})

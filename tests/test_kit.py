@@ -37,6 +37,31 @@ BROKEN = {
         "method", "method.py", "class Environs", "import os\n\nos.environ['ACME'] = '1'\n\n\nclass Environs",
         "it_leaves_no_patch_behind",
     ),
+    "settles": (
+        "method", "__init__.py", "from core.api", "import os\n\nos.environ['ACME'] = '1'\nfrom core.api",
+        "it_leaves_no_patch_behind",
+    ),
+    "partly": (
+        "method", "method.py", "class Partly", "import functools\n\nnn.functional.linear = functools.partial("
+        "nn.functional.linear)\n\n\nclass Partly", "it_leaves_no_patch_behind",
+    ),
+    "enters": (
+        "method", "method.py", "        return model", "        from transformers.models.auto import modeling_auto\n\n"
+        "        modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES['acme'] = 'Acme'\n        return model",
+        "it_leaves_no_patch_behind",
+    ),
+    "moves": (
+        "peft", "method.py", "    def config", "    def callbacks(self, context):\n        from lightning.pytorch "
+        "import LambdaCallback\n\n        def move(trainer, lesson, *_):\n            weight = "
+        "lesson.model.get_input_embeddings().weight\n            weight.data.mul_(1.001)\n\n"
+        "        return [LambdaCallback(on_train_batch_end=move)]\n\n    def config",
+        "what_is_not_trained",
+    ),
+    "blocks": (
+        "quantizer", "quantizer.py", "                layer.levels", "                if layer.in_features == "
+        "layer.out_features:\n                    layer.register_forward_hook(lambda *given: given[-1].detach())\n"
+        "                layer.levels", "gradient_flows",
+    ),
     "heavy": ("method", "options.py", "from core.api", "import torch\nfrom core.api", "discovery_and_options"),
     "unsure": ("quantizer", "options.py", "within(", "(lambda *_: 0)(", "every_option_refuses"),
     "denies": ("quantizer", "quantizer.py", '"levels"', '"nothing"', "layers_are_quantized"),

@@ -1,6 +1,7 @@
 """Options of rows from files: types and limits."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from core.api import DataOptions, UserError
 
@@ -8,6 +9,8 @@ from core.api import DataOptions, UserError
 @dataclass(frozen=True, kw_only=True)
 class FilesOptions(DataOptions):
     """Values and comments are in ``conf/data/jsonl.yaml``."""
+
+    free: ClassVar = frozenset({"train", "validation"})
 
     name: str
     train: str | None

@@ -69,10 +69,12 @@ def test_every_option_of_every_part_is_documented():
         (["new", "method", "x", "--dir"], "--dir takes a folder"),
         (["check"], "plugins check takes a part's name"),
         (["check", "lorra"], "did you mean lora?"),
+        (["check", "."], "holds no tests"),
         (["doctor", "now"], "plugins doctor takes nothing"),
     ],
 )
-def test_nonsense_is_two_lines(words, said, capsys):
+def test_nonsense_is_two_lines(words, said, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     code, _, err = typed(*words, capsys=capsys)
     assert code == 2
     assert len(err.strip().splitlines()) == 2

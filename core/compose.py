@@ -23,6 +23,15 @@ NAMED = ("method", "quant", "objective", "data", "optim", "loader", "model")
 """Axes that name a run's folder, in this order."""
 
 
+RATES: Mapping[tuple[bool, ...], float] = {
+    (True, False): 1e-3,
+    (False, False): 1e-5,
+    (True, True): 1e-4,
+    (False, True): 1e-6,
+}
+"""(whether an adapter is trained, whether from preferences) -> learning rate when ``optim.lr`` is null."""
+
+
 @dataclass(frozen=True)
 class Config:
     """A run's config, complete and checked.
@@ -103,7 +112,8 @@ def from_composed(tree: DictConfig, choices: Mapping[str, str], typed: Sequence[
     for axis in AXES:
         schema.check_name(tree, axis, choices[axis])
     if tree.optim.get("lr") is None and "lr" in tree.optim:
-        tree.optim.lr = 1e-3 if "adapter" in offers["method"].part.provides else 1e-5
+        adapter, preference = ("adapter", "method"), ("preference", "objective")
+        tree.optim.lr = RATES[tuple(word in offers[axis].part.provides for word, axis in (adapter, preference))]
     run = schema.to_options("run", tree.run, schema.RunOptions, "a run", where.sets)
     schema.to_options("plugins", tree.plugins, schema.PluginOptions, "plugins", where.sets)
     options = {

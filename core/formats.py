@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, cast
 
 from core.contracts import Row
 from core.errors import RowError, UserError
+from core.messages import as_messages, turned, with_system
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
+    "preference": ("chosen", "rejected"),
     "messages": ("messages",),
+    "sharegpt": ("conversations",),
     "alpaca": ("instruction", "output"),
     "prompt-completion": ("prompt", "completion"),
+    "unpaired": ("prompt", "completion", "label"),
+    "text": ("text",),
 }
 """Format -> the columns that make it out, tried in this order."""
 
-WITH_PAIRS = ("input", "system")
-"""What else a prompt and its completion may have beside them."""
+OFFERS: Mapping[str, tuple[str, ...]] = {
+    **FORMATS,
+    "sharegpt": ("messages",),
+    "alpaca": ("prompt", "completion"),
+}
+"""Format -> the canonical columns that come of it."""
+
+BESIDE: Mapping[str, tuple[str, ...]] = {
+    "preference": ("conversations", "system"),
+    "sharegpt": ("system",),
+    "alpaca": ("input", "system"),
+    "prompt-completion": ("system",),
+    "unpaired": ("system",),
+}
+"""Format -> what else is read."""
 
 CANONICAL = ("messages", "prompt", "completion", "chosen", "rejected", "label", "text", "tools", "weight")
 
@@ -47,11 +65,19 @@ def recognise(columns: Collection[str], wanted: str, mapped: Mapping[str, str], 
     if wanted != "auto":
         return wanted
     here = set(columns) | set(mapped)
-    for name, needed in FORMATS.items():
-        if here.issuperset(needed):
-            return name
-    if objective and all(here & set(needed.split("|")) for needed in objective):
+    found = [name for name, needed in FORMATS.items() if here.issuperset(needed)]
+    asked = [set(needed.split("|")) for needed in objective]
+    # what the objective can work on comes first: a file may have text beside prompt and completion
+    found.sort(key=lambda name: -sum(bool(one & set(OFFERS[name])) for one in asked))
+    if found and (not asked or any(one & set(OFFERS[found[0]]) for one in asked)):
+        return found[0]
+    if asked and all(here & one for one in asked):
         return "columns"
+    if found:
+        raise UserError(
+            f"the objective needs {_and(objective)}, the data offer {_and(OFFERS[found[0]])} ({found[0]})",
+            "an objective for such rows, or data.columns.COLUMN=COLUMN OF THE FILE",
+        )
     raise UserError(
         f"the data's format is not recognised from its columns: {', '.join(sorted(columns)) or 'none'}",
         "data.columns.prompt=COLUMN data.columns.completion=COLUMN, or data.columns.messages=COLUMN",
@@ -65,34 +91,21 @@ def unused(columns: Collection[str], form: str, mapped: Mapping[str, str]) -> tu
         >>> unused(["id", "instruction", "input", "output"], "alpaca", {})
         ('id',)
     """
-    read = {*CANONICAL, *FORMATS.get(form, ()), *mapped.values(), *(WITH_PAIRS if form != "messages" else ())}
+    read = {*CANONICAL, *FORMATS.get(form, ()), *mapped.values(), *BESIDE.get(form, ())}
     return () if form == "columns" else tuple(sorted(set(columns) - read))
 
 
-def check_text(value: Any, field: str = "") -> None:
-    """Every text in a row can be written as UTF-8.
-
-    Raises:
-        RowError: one holds half a character, which no tokenizer takes.
-    """
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise RowError(field, f"holds half a character (a lone surrogate) at {error.start + 1}") from None
-    elif isinstance(value, Mapping):
-        for key, inside in value.items():
-            check_text(inside, f"{field}.{key}" if field else str(key))
-    elif isinstance(value, list):
-        for i, inside in enumerate(value):
-            check_text(inside, f"{field}[{i}]")
-
-
-def canonical(row: Mapping[str, Any], form: str, mapped: Mapping[str, str]) -> Row:
+def canonical(row: Mapping[str, Any], form: str, mapped: Mapping[str, str], system: str | None = None) -> Row:
     r"""A row in canonical columns.
 
+    Args:
+        row: As it was read.
+        form: Its format.
+        mapped: ``data.columns``, canonical -> file's.
+        system: System message of rows that have none; empty takes away those that are there.
+
     Raises:
-        RowError: a column is missing, or holds no text.
+        RowError: a column is missing, or holds neither text nor messages.
 
     Example:
         >>> canonical({"instruction": "Add.", "input": "1 2", "output": "3"}, "alpaca", {})
@@ -101,19 +114,109 @@ def canonical(row: Mapping[str, Any], form: str, mapped: Mapping[str, str]) -> R
     taken = set(mapped.values())
     named = {key: value for key, value in row.items() if key not in taken}
     named |= {ours: row[theirs] for ours, theirs in mapped.items() if theirs in row}
-    needed = FORMATS.get(form, ())
-    for column in needed:
+    for column in FORMATS.get(form, ()):
         if named.get(column) is None:
             raise RowError(mapped.get(column, column), "is missing")
-        if form != "messages" and not isinstance(named[column], str):
+        if form in ONLY_TEXT and not isinstance(named[column], str):
             raise RowError(mapped.get(column, column), "is not text")
-    system = _text(named, "system") if form in ("alpaca", "prompt-completion") else ""
-    if form == "alpaca":
-        more = _text(named, "input")
-        prompt = f"{named['instruction']}\n\n{more}" if more.strip() else named["instruction"]
-        kept = {key: value for key, value in named.items() if key not in ("instruction", "input", "output")}
-        named = {**kept, "prompt": prompt, "completion": named["output"]}
-    return {**named, "messages": _conversation(system, named)} if system.strip() else named
+    if system is not None and form in BESIDE:
+        named = {**named, "system": system and (named.get("system") or system)}
+    found = CONVERTED[form](named) if form in CONVERTED else named
+    return found if system is None else {n: _addressed(v, system) if n in STARTS else v for n, v in found.items()}
+
+
+STARTS = ("messages", "prompt")
+"""Columns that a conversation begins in."""
+
+
+def _addressed(messages: Any, system: str) -> Any:
+    """The conversation behind a system message, or without one where ``system`` is empty."""
+    if not isinstance(messages, list) or not all(isinstance(message, Mapping) for message in messages):
+        return messages
+    said = cast("list[dict[str, Any]]", messages)
+    if not system:
+        return said[1:] if said and said[0].get("role") == "system" else said
+    return with_system(system, said)
+
+
+ONLY_TEXT = ("alpaca", "text")
+
+
+def _alpaca(row: dict[str, Any]) -> Row:
+    more = _text(row, "input")
+    prompt = f"{row['instruction']}\n\n{more}" if more.strip() else row["instruction"]
+    kept = {key: value for key, value in row.items() if key not in ("instruction", "input", "output")}
+    return _pair({**kept, "prompt": prompt, "completion": row["output"]})
+
+
+def _pair(row: dict[str, Any]) -> Row:
+    """A prompt and its completion, both text or both messages."""
+    for column in ("prompt", "completion"):
+        if not isinstance(row[column], (str, list)):
+            raise RowError(column, "is not text")
+    system = _text(row, "system")
+    if not system.strip():
+        return row
+    prompt = with_system(system, as_messages(row["prompt"], "user"))
+    return {**row, "messages": [*prompt, *as_messages(row["completion"], "assistant")]}
+
+
+def _sharegpt(row: dict[str, Any]) -> Row:
+    kept = {key: value for key, value in row.items() if key != "conversations"}
+    system = _text(row, "system")
+    return {**kept, "messages": with_system(system, turned(row["conversations"], "conversations"))}
+
+
+def _preference(row: dict[str, Any]) -> Row:
+    """A prompt and two answers: all text, or all messages; the prompt may be what both conversations begin with."""
+    kept = {key: value for key, value in row.items() if key not in ("conversations", "messages")}
+    chosen, rejected = row["chosen"], row["rejected"]
+    prompt: Any = None if _begins(chosen) and _begins(rejected) else row.get("prompt")
+    if prompt is None:
+        prompt = row.get("messages") or row.get("conversations")
+    system = _text(row, "system")
+    if all(isinstance(value, str) for value in (prompt, chosen, rejected)) and not system.strip():
+        return {**kept, "prompt": prompt}
+    said = {"chosen": _answer(chosen, "chosen"), "rejected": _answer(rejected, "rejected")}
+    if prompt is None:
+        if not all(isinstance(value, list) for value in (chosen, rejected)):
+            raise RowError("prompt", "is missing")
+        begin = _shared(said["chosen"], said["rejected"])
+        before = said["chosen"][:begin]
+        said = {name: messages[begin:] for name, messages in said.items()}
+        if not before:
+            raise RowError("prompt", "is missing, and chosen and rejected begin differently")
+    else:
+        before = as_messages(prompt, "user") if isinstance(prompt, str) else turned(prompt, "prompt")
+    return {**kept, "prompt": with_system(system, before), **said}
+
+
+def _begins(answer: Any) -> bool:
+    """Whether it is a whole conversation, which repeats what a column ``prompt`` may say too."""
+    first: Any = answer[0] if isinstance(answer, list) and answer else None
+    return isinstance(first, Mapping) and cast("Mapping[str, Any]", first).get("role") in ("system", "user")
+
+
+def _answer(value: Any, column: str) -> list[dict[str, Any]]:
+    """An answer as messages: text, one message, or several."""
+    if isinstance(value, str):
+        return as_messages(value, "assistant")
+    return turned([value] if isinstance(value, Mapping) else value, column)
+
+
+def _shared(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> int:
+    """How many messages both conversations begin with; the last of each is its answer."""
+    most = min(len(one), len(two)) - 1
+    return next((i for i in range(most) if one[i] != two[i]), max(0, most))
+
+
+CONVERTED: Mapping[str, Callable[[dict[str, Any]], Row]] = {
+    "alpaca": _alpaca,
+    "prompt-completion": _pair,
+    "unpaired": _pair,
+    "sharegpt": _sharegpt,
+    "preference": _preference,
+}
 
 
 def _text(row: Mapping[str, Any], column: str) -> str:
@@ -124,6 +227,11 @@ def _text(row: Mapping[str, Any], column: str) -> str:
     return value
 
 
-def _conversation(system: str, row: Mapping[str, Any]) -> list[dict[str, str]]:
-    said = (("system", system), ("user", row["prompt"]), ("assistant", row["completion"]))
-    return [{"role": role, "content": content} for role, content in said]
+def _and(names: Collection[str]) -> str:
+    """Names in a line.
+
+    Example:
+        >>> _and({"label", "messages|completion"})
+        'label and messages or completion'
+    """
+    return " and ".join(name.replace("|", " or ") for name in sorted(names))

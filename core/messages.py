@@ -49,3 +49,84 @@ def check_tools(tools: Any) -> list[Any] | None:
     if not isinstance(found, Sequence) or not all(isinstance(tool, Mapping) for tool in cast("Sequence[Any]", found)):
         raise RowError("tools", "is not a list of objects")
     return list(cast("Sequence[Any]", found))
+
+
+SPEAKERS: Mapping[str, str] = {
+    "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant",
+    "chatgpt": "assistant", "bot": "assistant", "system": "system", "tool": "tool", "observation": "tool",
+    "function_response": "tool", "function_call": "assistant",
+}  # fmt: skip
+"""Who speaks in ShareGPT's conversations -> role."""
+
+
+def as_messages(value: Any, role: str) -> list[dict[str, Any]]:
+    """Text as a message of ``role``; messages as they are."""
+    return [{"role": role, "content": value}] if isinstance(value, str) else list(value)
+
+
+def with_system(system: str, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The conversation behind a system message, unless there is nothing to say or one is there already."""
+    if not system.strip() or (messages and messages[0].get("role") == "system"):
+        return messages
+    return [{"role": "system", "content": system}, *messages]
+
+
+def turned(conversation: Any, column: str) -> list[dict[str, Any]]:
+    """Messages with role and content, of ShareGPT's with from and value, or of those that are so already.
+
+    Raises:
+        RowError: it is no list of messages, or somebody speaks who is not known.
+
+    Example:
+        >>> turned([{"from": "human", "value": "Hi"}], "conversations")
+        [{'role': 'user', 'content': 'Hi'}]
+    """
+    if not isinstance(conversation, Sequence) or isinstance(conversation, str):
+        raise RowError(column, "is not a list of messages")
+    return [_turn(message, f"{column}[{i}]") for i, message in enumerate(cast("Sequence[Any]", conversation))]
+
+
+def _turn(message: Any, at: str) -> dict[str, Any]:
+    if not isinstance(message, Mapping):
+        raise RowError(at, "is not a message")
+    given = cast("Mapping[str, Any]", message)
+    if "from" not in given:
+        return dict(given)
+    speaker, said = given["from"], given.get("value")
+    role = SPEAKERS.get(speaker) if isinstance(speaker, str) else None
+    if role is None:
+        raise RowError(f"{at}.from", f"{speaker!r} is not one of {', '.join(SPEAKERS)}")
+    if speaker == "function_call":
+        return {"role": role, "content": None, "tool_calls": _calls(said, at)}
+    return {"role": role, "content": said}
+
+
+def _calls(said: Any, at: str) -> list[dict[str, Any]]:
+    """Calls of tools, which ShareGPT writes as JSON text."""
+    try:
+        found: Any = json.loads(said) if isinstance(said, str) else said
+    except ValueError:
+        found = None
+    calls: list[Any] = found if isinstance(found, list) else [found]
+    if not all(isinstance(call, Mapping) and "name" in call for call in calls):
+        raise RowError(f"{at}.value", "is no JSON with a name and arguments")
+    return [{"type": "function", "function": dict(call)} for call in calls]
+
+
+def check_text(value: Any, field: str = "") -> None:
+    """Every text in a row can be written as UTF-8.
+
+    Raises:
+        RowError: one holds half a character, which no tokenizer takes.
+    """
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise RowError(field, f"holds half a character (a lone surrogate) at {error.start + 1}") from None
+    elif isinstance(value, Mapping):
+        for key, inside in value.items():
+            check_text(inside, f"{field}.{key}" if field else str(key))
+    elif isinstance(value, list):
+        for i, inside in enumerate(value):
+            check_text(inside, f"{field}[{i}]")

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from torch import nn
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from core import weights
+from core import data_cache, weights
 from core.batch import LaidOut
 from core.context import RunContext, with_reference
 from core.contracts import Head, Objective, Score
 from core.data import Encoded, encode
 from core.devices import first, ranks
 from core.errors import UserError
+from core.groups import groups
 from core.layout import choose
+from core.lint import lint
 from core.memory import PeakMemory
 from core.micro_batches import batches, order, steps
 from core.plan import Plan
 from core.registry import AXES
-from core.rows import head_of, prepared, read_rows, row_key
+from core.row_file import row_key
+from core.rows import head_of, prepared, read_rows
 from core.run_files import anew
 from core.runfolder import OthersFolder, RunFolder
 
@@ -39,11 +44,13 @@ class Data:
         head: Which model class they need.
         train: What is trained on.
         validation: What is held out, or empty.
+        warnings: What is odd about them.
     """
 
     head: Head
     train: Encoded
     validation: Encoded
+    warnings: tuple[str, ...] = ()
 
 
 def read(plan: Plan) -> Data:
@@ -52,17 +59,41 @@ def read(plan: Plan) -> Data:
     Raises:
         UserError: a file, a row or the whole set cannot be used.
     """
-    train, validation = read_rows(plan.source, plan.objective, plan.options, plan.config.seed)
     if plan.options.batch_size < plan.objective.smallest_batch:
         raise UserError(
             f"data.batch_size={plan.options.batch_size} is too small: {plan.config.offers['objective'].part.name} "
             f"compares examples with each other",
             f"data.batch_size={plan.objective.smallest_batch}",
         )
-    sides = [prepared(rows, plan.objective) for rows in (train, validation)]
-    head = head_of(sides[0], plan.objective)
-    encoded = encode(sides, plan.objective, plan.tokenizer, plan.options, plan.facts.vocabulary, head)
-    return Data(head, *encoded)
+    head, encoded, warnings = _encoded(plan)
+    train, held_out = encoded
+    odd = lint(train.facts, held_out.facts, plan.options.tolerance, plan.options.max_length)
+    return Data(head, train, held_out, (*odd, *warnings))
+
+
+def _encoded(plan: Plan) -> tuple[Head, list[Encoded], Sequence[str]]:
+    """Both sides, from the cache when an earlier run encoded them."""
+    stamp = plan.source.fingerprint() if plan.options.cache else None
+    name = data_cache.key(plan, stamp) if stamp is not None else None
+    if name is not None and (known := data_cache.find(name)) is not None:
+        return Head(**known[1]["head"]), known[0], known[1]["warnings"]
+    sides = read_rows(plan.source, plan.objective, plan.options, plan.config.seed)
+    if plan.options.cache and name is None:
+        name = data_cache.key(plan, [sha256(np.asarray(rows.hashes).tobytes()).hexdigest() for rows in sides])
+        if (known := data_cache.find(name)) is not None:
+            return Head(**known[1]["head"]), known[0], known[1]["warnings"]
+    ready = [prepared(rows, plan.objective) for rows in sides]
+    head = head_of(ready[0], plan.objective)
+    folder = data_cache.begin() if name is not None else None
+    try:
+        found = encode(ready, plan.objective, plan.tokenizer, plan.options, plan.facts.vocabulary, head, folder)
+        warnings = list(plan.objective.check_examples(found[0].examples))
+        if folder is not None and name is not None:
+            data_cache.keep(folder, name, found, {"head": asdict(head), "warnings": warnings})
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+    return head, found, warnings
 
 
 def open_folder(plan: Plan, resume: Path | None) -> RunFolder:
@@ -79,43 +110,25 @@ def open_folder(plan: Plan, resume: Path | None) -> RunFolder:
 def describe(screen: Console, plan: Plan, data: Data, folder: RunFolder) -> None:
     """A few lines that say what is about to happen."""
     names = {axis: plan.config.offers[axis].part.name for axis in AXES if axis in plan.config.offers}
-    facts, train = plan.facts, data.train
+    facts, train = plan.facts, data.train.facts
     share = train.supervised / max(1, train.tokens)
     screen.print(f"  model  {facts.architecture}, {facts.parameters:,} parameters, {plan.start.model.dtype}")
     screen.print(f"  parts  {'  '.join(f'{axis}={name}' for axis, name in names.items())}")
     screen.print(
-        f"  rows   {len(train.examples):,} to train, {len(data.validation.examples):,} held out; "
+        f"  rows   {len(data.train.rows):,} to train, {len(data.validation.rows):,} held out; "
         f"{train.tokens:,} tokens, {share:.1%} of them supervised; format {train.format}"
     )
-    for line in _notes(data):
+    for line in data.warnings:
         screen.print(f"  [yellow]{line}[/yellow]")
-    if plan.metric is not None and not data.validation.examples:
+    if plan.metric is not None and not len(data.validation.examples):
         screen.print("  [yellow]no rows are held out, so nothing is measured before and after[/yellow]")
-
-
-def _notes(data: Data) -> Iterator[str]:
-    """What was left out of the rows, of both sides."""
-    sides = {"to train": data.train, "held out": data.validation}
-    for what, numbers in (
-        ("skipped", {name: side.skipped for name, side in sides.items()}),
-        ("cut to data.max_length", {name: side.truncated for name, side in sides.items()}),
-    ):
-        if any(numbers.values()):
-            yield f"{what}: " + ", ".join(f"{_rows(number)} {name}" for name, number in numbers.items() if number)
-    if data.train.truncated == len(data.train.examples):
-        yield "every row is cut, so no end token is learned: answers will not stop; a larger data.max_length helps"
-    if data.train.unused:
-        yield f"columns that nothing reads: {', '.join(data.train.unused)}"
-
-
-def _rows(number: int) -> str:
-    return f"{number:,} row{'' if number == 1 else 's'}"
 
 
 def context(plan: Plan, data: Data, model: nn.Module) -> RunContext:
     """What parts may ask of this run."""
     options, trainer = plan.options, plan.config.trainer
-    if not (total := steps(len(data.train.examples), options.batch_size, trainer, ranks(trainer))):
+    drawn = groups(data.train.lengths, data.train.shares, options.packing, options.max_length, plan.config.seed)
+    if not (total := steps(len(drawn), options.batch_size, trainer, ranks(trainer))):
         key = "overfit_batches" if trainer.overfit_batches else "limit_train_batches"
         raise UserError(
             f"trainer.{key}={getattr(trainer, key)} leaves no step to train", f"trainer.{key}=A NUMBER of batches"
@@ -132,8 +145,9 @@ def context(plan: Plan, data: Data, model: nn.Module) -> RunContext:
         loader=plan.loader,
         objective=plan.objective,
         examples=data.train.examples,
+        drawn=drawn,
         # as they are trained, so that a method that looks at batches sees those
-        order=order(len(data.train.examples), plan.config.seed, 0),
+        order=order(len(drawn), plan.config.seed, 0),
         batch_size=options.batch_size,
         max_length=options.max_length,
         device=next(model.parameters()).device,
@@ -167,9 +181,9 @@ def loaders(
     size, pad = plan.options.batch_size, context.pad
     trainer, seed = plan.config.trainer, plan.config.seed
     same = bool(trainer.overfit_batches)
-    train = batches(data.train.examples, size, context.layout, pad, seed, trainer.limit, same)
+    train = batches(data.train.examples, size, context.layout, pad, seed, trainer.limit, same, context.drawn)
     held_out = data.validation.examples
-    return train, batches(held_out, size, context.layout, pad, None) if held_out else None
+    return train, batches(held_out, size, context.layout, pad, None) if len(held_out) else None
 
 
 def arguments(plan: Plan) -> dict[str, Any]:

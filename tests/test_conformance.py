@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from core.discovery import discover
-from core.testing import CONTRACTS
+from core.testing import CONTRACTS, tiny
 
 WHAT_THEY_NEED = {
     ("data", "jsonl"): {"overrides": ["data.train=rows.jsonl"], "free": ("train", "validation")},
+    ("objective", "kto"): {
+        "expected_failures": {
+            "accumulation_changes_nothing": "how far the model has moved is estimated per micro-batch"
+        }
+    },
+    ("metric", "preference"): {
+        "overrides": ["objective=dpo", "objective.beta=1.0"],
+        "rows": lambda _: tiny.rows_with({"chosen", "rejected"}),
+    },
     ("data", "reviews"): {"free": ("system", "question", "split_seed")},
 }
 """Part -> attributes of its test class."""

@@ -14,6 +14,7 @@ class DataContract(PartContract):
     """Checks of a data source; ``overrides`` name what it reads, where that is needed."""
 
     axis = "data"
+    freely = ("system", "group")
 
     def usual(self, *more: str) -> list[str]:
         """Its own rows in place of ours."""

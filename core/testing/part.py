@@ -45,6 +45,7 @@ class PartContract:
         name: Its name.
         overrides: What it cannot run without, such as a file.
         free: Options that take any text, or any number: paths, prompts, offsets.
+        freely: The same for options that every part of the kind has; set by its contract.
         expected_failures: Check -> why it cannot hold. Strict.
     """
 
@@ -52,6 +53,7 @@ class PartContract:
     name: ClassVar[str]
     overrides: ClassVar[Sequence[str]] = ()
     free: ClassVar[Collection[str]] = ()
+    freely: ClassVar[Collection[str]] = ()
     expected_failures: ClassVar[Mapping[str, str]] = {}
 
     # --------------------------------------------------------------------------------------------------- surroundings
@@ -86,7 +88,8 @@ class PartContract:
         rows = _once(self.folder / "rows.jsonl", partial(tiny.write_rows, rows=self.rows()))
         settings = [
             f"model.path={quoted(str(model))}", "model.dtype=float32", "data=jsonl", f"data.train={quoted(str(rows))}",
-            "data.holdout=0", "data.batch_size=4", "trainer.accelerator=cpu", "trainer.max_steps=4", "metric=none",
+            "data.holdout=0", "data.tolerance=1", "data.batch_size=4", "trainer.accelerator=cpu", "trainer.max_steps=4",
+            "metric=none",
             *self.around(), f"{self.axis}={self.name}", *self.overrides, *more,
         ]  # fmt: skip
         return list({line.partition("=")[0]: line for line in settings}.values())
@@ -126,7 +129,7 @@ class PartContract:
             f"{self.axis}.{field.name}={wrong}"
             for field in fields(cls)
             if field.name != "name"
-            for wrong in _wrong(types[field.name], field.name in self.free)
+            for wrong in _wrong(types[field.name], field.name in {*self.free, *self.freely})
             if _accepts([*self.usual(), f"{self.axis}.{field.name}={wrong}"])
         ]
         assert not taken, f"accepted: {', '.join(taken)}"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from core.api import DataOptions, UserError
+from core.api import DataOptions, UserError, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,8 +12,11 @@ class FilesOptions(DataOptions):
     name: str
     train: str | None
     validation: str | None
+    mix: dict[str, float]
 
     def __post_init__(self) -> None:
         DataOptions.__post_init__(self)
         if not self.train:
             raise UserError("data.train is missing", "data.train=FILE.jsonl (or .json, .csv, .tsv, .parquet)")
+        for file, share in self.mix.items():
+            within(f"data.mix.{file}", share, 1e-6)

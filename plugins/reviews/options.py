@@ -13,7 +13,6 @@ class ReviewsOptions(DataOptions):
     train_rows: int
     validation_rows: int
     words: int
-    system: str | None
     question: str
     split_seed: int
 

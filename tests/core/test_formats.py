@@ -18,6 +18,11 @@ CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
         (["prompt", "completion"], "prompt-completion"),
         (["instruction", "input", "output"], "alpaca"),
         (["instruction", "output"], "alpaca"),
+        (["conversations", "tools"], "sharegpt"),
+        (["conversations", "chosen", "rejected"], "preference"),
+        (["prompt", "chosen", "rejected"], "preference"),
+        (["chosen", "rejected"], "preference"),
+        (["text"], "text"),
     ],
 )
 def test_columns_tell_the_format(columns, found):
@@ -31,8 +36,8 @@ def test_a_mapped_column_counts_as_the_canonical_one():
 
 
 def test_columns_that_the_objective_asks_for_need_no_format():
-    asked = frozenset({"chosen", "messages|prompt"})
-    assert recognise(["chosen", "rejected", "prompt"], "auto", {}, asked) == "columns"
+    asked = frozenset({"label", "image|prompt"})
+    assert recognise(["label", "image"], "auto", {}, asked) == "columns"
 
 
 def test_unknown_columns_are_listed_with_what_to_type():
@@ -99,9 +104,11 @@ def test_a_row_has_all_its_columns_or_is_an_error(row, form):
     try:
         found = canonical(row, form, {})
     except RowError:
-        assert any(row.get(column) is None for column in FORMATS[form])
+        needed = [*FORMATS[form], *(["prompt"] if form == "preference" else [])]
+        assert form == "sharegpt" or any(row.get(column) is None for column in needed)
         return
     wanted = ("prompt", "completion") if form == "alpaca" else FORMATS[form]
+    wanted = {"sharegpt": ("messages",), "preference": ("prompt", "chosen", "rejected")}.get(form, wanted)
     assert all(found[column] is not None for column in wanted)
 
 

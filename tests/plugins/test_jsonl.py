@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import io
 import json
+import lzma
+import os
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -12,12 +18,14 @@ from core.errors import RowError, UserError
 from plugins.jsonl.options import FilesOptions
 from plugins.jsonl.source import Files
 
-COMMON = {"batch_size": 8, "max_length": 64, "on_bad_row": "stop", "format": "auto", "columns": {}, "holdout": 0.0}
+COMMON = yaml.safe_load((Path(__file__).parents[2] / "conf" / "data" / "common.yaml").read_text())
 ONE, TWO = {"prompt": "a", "completion": "é"}, {"prompt": "b", "completion": "d\ne"}
 
 
-def source(train, validation=None) -> Files:
-    return Files(FilesOptions(name="jsonl", train=str(train), validation=validation and str(validation), **COMMON))
+def source(train, validation=None, mix=None) -> Files:
+    return Files(
+        FilesOptions(name="jsonl", train=str(train), validation=validation and str(validation), mix=mix or {}, **COMMON)
+    )
 
 
 def read(path):
@@ -135,28 +143,78 @@ def test_without_a_near_name_the_kinds_are_named(tmp_path):
 def test_a_file_that_cannot_be_used_is_named(tmp_path, name, content, what):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as caught:
-        source(tmp_path / name).rows("train")
+        list(source(tmp_path / name).rows("train"))
     assert what in caught.value.what
     assert str(tmp_path / name) in caught.value.what
 
 
-def test_a_folder_is_refused_with_a_file_of_its_own(tmp_path):
-    write(tmp_path / "rows.jsonl", lines(ONE))
-    with pytest.raises(UserError, match="is a folder") as caught:
+def test_a_folder_is_all_its_files(tmp_path):
+    write(tmp_path / "b.jsonl", lines(TWO))
+    write(tmp_path / "a.json", json.dumps([ONE]))
+    write(tmp_path / "notes.md", "no rows")
+    files = source(tmp_path)
+    assert list(files.rows("train")) == [ONE, TWO]
+    assert files.origin("train", 1) == f"{tmp_path / 'b.jsonl'}:1"
+
+
+def test_a_folder_without_rows_is_refused(tmp_path):
+    write(tmp_path / "notes.md", "no rows")
+    with pytest.raises(UserError, match="holds no file with rows"):
         source(tmp_path).rows("train")
-    assert caught.value.fix == f"data.train={tmp_path / 'rows.jsonl'}"
+
+
+@pytest.mark.parametrize(("suffix", "module"), [(".gz", gzip), (".bz2", bz2), (".xz", lzma)])
+def test_compressed_files_are_read_as_they_are(tmp_path, suffix, module):
+    path = tmp_path / f"rows.jsonl{suffix}"
+    path.write_bytes(module.compress(lines(ONE, TWO).encode()))
+    assert read(path) == ([ONE, TWO], ["1", "2"])
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"rows\.jsonl.*(breaks off|cannot be read)"):
+        read(path)
+
+
+def test_arrow_in_both_of_its_formats_and_as_datasets_saves_it(tmp_path):
+    import pyarrow as pa
+    from datasets import Dataset
+
+    table = pa.Table.from_pylist([ONE, TWO])
+    for name, new in (("file.arrow", pa.ipc.new_file), ("stream.arrow", pa.ipc.new_stream)):
+        with new(str(tmp_path / name), table.schema) as writer:
+            writer.write_table(table)
+        assert read(tmp_path / name) == ([ONE, TWO], ["1", "2"])
+    Dataset.from_list([ONE, TWO]).save_to_disk(tmp_path / "saved")
+    assert list(source(tmp_path / "saved").rows("train")) == [ONE, TWO]
+
+
+def test_a_line_of_plain_text_is_a_row(tmp_path):
+    assert read(write(tmp_path / "rows.txt", "one\n\n two\n")) == ([{"text": "one"}, {"text": " two"}], ["1", "3"])
+
+
+def test_files_are_mixed_by_how_often_each_is_taken(tmp_path):
+    one, two = write(tmp_path / "a.jsonl", lines(ONE)), write(tmp_path / "b.jsonl", lines(TWO, TWO))
+    files = source(one, mix={str(two): 0.5})
+    assert list(files.rows("train")) == [ONE, TWO, TWO]
+    assert [files.share("train", i) for i in range(3)] == [1.0, 0.5, 0.5]
+
+
+def test_another_time_of_change_is_another_fingerprint(tmp_path):
+    path = write(tmp_path / "a.jsonl", lines(ONE))
+    before = source(path).fingerprint()
+    assert source(path).fingerprint() == before
+    os.utime(path, ns=(1, 1))
+    assert source(path).fingerprint() != before
 
 
 def test_without_train_there_is_nothing_to_do():
     with pytest.raises(UserError, match=r"data\.train is missing"):
-        FilesOptions(name="jsonl", train=None, validation=None, **COMMON)
+        FilesOptions(name="jsonl", train=None, validation=None, mix={}, **COMMON)
 
 
 def test_validation_is_a_file_of_its_own_or_none(tmp_path):
     train, validation = write(tmp_path / "t.jsonl", lines(ONE)), write(tmp_path / "v.jsonl", "\n" + lines(TWO))
     assert source(train).rows("validation") is None
     files = source(train, validation)
-    assert (files.rows("train"), files.rows("validation")) == ([ONE], [TWO])
+    assert (list(files.rows("train")), list(files.rows("validation"))) == ([ONE], [TWO])
     assert files.origin("validation", 0) == f"{validation}:2"
 
 

@@ -97,7 +97,7 @@ def _train(argv: list[str]) -> int:
 
         run_hydra([*flags, *config.overrides], config.registry, lambda _: None)
         return 0
-    _warn(config.registry.warnings(config.choices))
+    _warn(config.registry.warnings(config.asked))
     import core
 
     core.train(config)

@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 from core import capabilities, schema
 from core.choices import NO_PART, default_choices
 from core.discovery import discover
-from core.errors import UserError
 from core.hydra_app import CONF, compose_tree, plain
 from core.normalise import normalise
 from core.options import ModelOptions
@@ -61,6 +60,11 @@ class Config:
     registry: Registry
 
     @property
+    def asked(self) -> dict[str, str]:
+        """Axis -> name, of what is chosen by more than being the default."""
+        return asked_for(self.choices, self.overrides)
+
+    @property
     def what(self) -> str:
         """The chosen parts that differ from the defaults, such as ``lora-int4``."""
         usual = default_choices()
@@ -107,8 +111,11 @@ def from_composed(tree: DictConfig, choices: Mapping[str, str], typed: Sequence[
     """
     where = Experiment(choices.get("experiment"), registry)
     schema.check_root(tree, where.sets)
-    offers = {a: registry.find(a, n) for a, n in choices.items() if a in AXES and n not in NO_PART.get(a, ())}
-    _refuse_shadowed(choices, registry)
+    asked = asked_for(choices, typed)
+    parts = {axis: name for axis, name in choices.items() if axis in AXES and name not in NO_PART.get(axis, ())}
+    offers = {axis: registry.find(axis, name, axis in asked) for axis, name in parts.items()}
+    for axis, name in asked.items():
+        registry.check_yaml(axis, name)
     for axis in AXES:
         schema.check_name(tree, axis, choices[axis])
     if tree.optim.get("lr") is None and "lr" in tree.optim:
@@ -146,12 +153,10 @@ def with_metric(config: Config, name: str) -> Config:
     return replace(resolved, overrides=config.overrides)
 
 
-def _refuse_shadowed(choices: Mapping[str, str], registry: Registry) -> None:
-    for axis, name, owners in registry.shadowed():
-        if choices.get(axis) == name:
-            raise UserError(
-                f"{axis}/{name}.yaml is shipped twice, by {' and by '.join(owners)}", "uninstall one of them"
-            )
+def asked_for(choices: Mapping[str, str], typed: Sequence[str]) -> dict[str, str]:
+    """Axis -> name, of what is chosen by more than being the default."""
+    named, usual = {line.lstrip("+").partition("=")[0] for line in typed}, default_choices()
+    return {axis: name for axis, name in choices.items() if axis in named or name != usual.get(axis)}
 
 
 @dataclass(frozen=True)

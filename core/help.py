@@ -80,7 +80,7 @@ def _foreign(distribution: str) -> bool:
 
 def summary_of(file: Path) -> str:
     """The first comment of a yaml that is no Hydra directive."""
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("#") and "@package" not in line:
             return line.lstrip("# ").strip()
     return ""

@@ -28,6 +28,9 @@ def normalise(overrides: Sequence[str], registry: Registry, multirun: bool) -> l
     _once(parsed)
     groups = [override for override in parsed if group_choice(override)]
     chosen = {override.key_or_group: check_group(override, names, multirun) for override in groups}
+    for axis, chosen_names in chosen.items():
+        for name in chosen_names:
+            registry.check_yaml(axis, name)
     # under -m each combination has its own keys: here the union of them, and each job again when it is composed
     known, free = _keys(_compose_each(chosen, registry))
     last = {axis: found[-1] for axis, found in chosen.items() if found}

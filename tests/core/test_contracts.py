@@ -123,7 +123,7 @@ def test_an_objective_can_refuse_a_batch_that_is_too_small(tiny):
 
 
 # ------------------------------------------------------------------------------------------- a stranger's other kinds
-SUMS = ["data=sums", "data.on_bad_row=skip", "data.columns.prompt=q", "data.columns.completion=a"]
+SUMS = ["data.tolerance=1", "data=sums", "data.on_bad_row=skip", "data.columns.prompt=q", "data.columns.completion=a"]
 
 
 @pytest.fixture

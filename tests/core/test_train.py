@@ -94,15 +94,20 @@ def test_what_was_left_out_of_the_rows_is_said(run, tmp_path, capsys):
     (tmp_path / "t.jsonl").write_text("\n".join([*lines, "{"]))
     (tmp_path / "v.jsonl").write_text("\n".join([*lines[:3], "{", "{"]))
     sides = ["data.train=t.jsonl", "data.validation=v.jsonl", "data.on_bad_row=skip", "trainer.max_steps=1"]
-    run("method=lora", *sides, "data.max_length=30")
+    run("method=lora", *sides, "data.max_length=30", "data.tolerance=1")
     said = capsys.readouterr().out
-    assert "skipped: 1 row to train, 2 rows held out" in said
-    assert "cut to data.max_length: " in said
+    assert "skipped: 1 row to train (2.4%), 2 rows held out (40.0%)" in said
+    assert "cut to data.max_length=30: " in said
+    assert "trained on, too: 3 rows held out (60.0%)" in said
     assert "columns that nothing reads: id" in said
-    assert "no end token is learned" not in said
-    (tmp_path / "t.jsonl").write_text("\n".join(lines[20:]))
-    run("method=lora", "data.train=t.jsonl", "data.max_length=30", "trainer.max_steps=1")
-    assert "no end token is learned" in capsys.readouterr().out
+
+
+def test_a_set_that_is_mostly_cut_is_refused(run, tmp_path):
+    lines = [json.dumps({"prompt": f"What is {i}?", "completion": f"{i} " * (1 + i)}) for i in range(20, 40)]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"20 rows of 20 to train are cut to data\.max_length=30") as error:
+        run("method=lora", "data.train=t.jsonl", "data.max_length=30", "trainer.max_steps=1")
+    assert error.value.fix == "data.max_length=60, or data.tolerance=1"
 
 
 def test_the_run_folder_holds_what_others_rely_on(run):

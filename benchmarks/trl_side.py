@@ -46,7 +46,7 @@ def watched(name: str, see: Callable[[Any, float], None]) -> type[Any]:
 
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             found = super().compute_loss(model, inputs, *args, **kwargs)
-            see(inputs, float(found[0] if isinstance(found, tuple) else found))
+            see(inputs, (found[0] if isinstance(found, tuple) else found).item())
             return found
 
     return Watched

@@ -55,13 +55,14 @@ class Case:
         return "pairs/min" if self.job.objective == "dpo" else "tokens/s"
 
     def speed(self, taken: Taken) -> float:
-        """After the first step; the reference's share of time included."""
-        seconds = sum(taken.seconds[1:])
+        """Over the steps after the first, if there are any; the reference's share of time included."""
+        steps = len(taken.seconds)
+        first = min(1, steps - 1)
+        seconds = sum(taken.seconds[first:])
         if self.job.objective == "dpo":
-            steps = len(taken.seconds)
-            ahead = taken.ahead * (steps - 1) / steps
-            return 60 * self.job.batch * (steps - 1) / (seconds + ahead)
-        return sum(taken.tokens[1:]) / seconds
+            ahead = taken.ahead * (steps - first) / steps
+            return 60 * self.job.batch * (steps - first) / (seconds + ahead)
+        return sum(taken.tokens[first:]) / seconds
 
 
 _SFT = Job("ours", "", "", "sft", "lora", "none", 8, "bfloat16")

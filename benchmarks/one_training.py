@@ -137,17 +137,18 @@ def trl(job: Job, folder: Path) -> Taken:
 
     more: dict[str, Any] = {"completion_only_loss": True} if name == "SFT" else {}
     batch = job.batch
-    if job.setting != "plain":
-        more[job.setting.replace("-", "_")] = True
+    if job.setting == "padding-free":
+        more |= {"padding_free": True, "max_length": None}  # the rows are cut already
     if job.setting == "packing":  # about as many tokens a step as without
         total = sum(len(v) for example in examples for k, v in row(name, example).items() if k == "input_ids")
+        more["packing"] = True
         batch = max(1, round(job.batch * total / len(examples) / MAX_LENGTH))
     half = job.dtype == "bfloat16"
     arguments = classes(name)[1](
         output_dir=str(folder / "trl"), per_device_train_batch_size=batch, num_train_epochs=1, learning_rate=job.rate,
         lr_scheduler_type="constant", weight_decay=0.0, max_grad_norm=1.0, report_to="none", save_strategy="no",
-        use_cpu=True, bf16=half, gradient_checkpointing=False, disable_tqdm=True, seed=SEED, max_length=MAX_LENGTH,
-        logging_steps=10_000, **more,
+        use_cpu=True, bf16=half, gradient_checkpointing=False, disable_tqdm=True, seed=SEED,
+        logging_steps=10_000, **{"max_length": MAX_LENGTH, **more},
     )  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(job.model, **weights(job))
     rows = Dataset.from_list([row(name, example) for example in examples])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from trl_side import classes, row, watched
 
 import core
 from core.micro_batches import order
@@ -98,89 +98,24 @@ def compare(name: str, model: Path, lr: float) -> tuple[list[float], list[float]
 def _theirs(case: Case, path: Path, examples: Sequence[Any], lr: float, folder: Path) -> list[float]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    trainer_class, config_class = _classes(case.trainer)
     losses: list[float] = []
-
-    class Watched(trainer_class):  # pyright: ignore[reportUntypedBaseClass]
-        """Rows that are tokens already, in their order, and every step's loss in full."""
-
-        def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-            return super()._prepare_dataset(dataset, *args, **kwargs) if case.trainer == "SFT" else dataset
-
-        def tokenize_row(self, feature: Any, *_: Any, **__: Any) -> Any:
-            return {name: feature[f"our_{name}"] for name in KEYS}
-
-        def _get_train_sampler(self, *_: Any) -> Any:
-            return torch.utils.data.SequentialSampler(self.train_dataset)
-
-        def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-            found = super().compute_loss(*args, **kwargs)
-            losses.append(float(found[0] if isinstance(found, tuple) else found))
-            return found
-
     more = {"train_sampling_strategy": "sequential"} if case.trainer == "KTO" else {}
     if case.trainer == "SFT":
         more = {"completion_only_loss": True}
-    arguments = config_class(
+    arguments = classes(case.trainer)[1](
         output_dir=str(folder / "trl"), per_device_train_batch_size=BATCH, max_steps=STEPS, learning_rate=lr,
         lr_scheduler_type="constant", weight_decay=0.0, max_grad_norm=1.0, report_to="none", save_strategy="no",
         use_cpu=True, bf16=False, gradient_checkpointing=False, disable_tqdm=True, seed=0, max_length=1024,
         logging_steps=1000, **{**more, **case.theirs},
     )  # fmt: skip
-    trainer = Watched(
+    trainer = watched(case.trainer, lambda _, loss: losses.append(loss))(
         model=AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32),
         processing_class=AutoTokenizer.from_pretrained(path),
-        train_dataset=Dataset.from_list([_row(case.trainer, example) for example in examples]),
+        train_dataset=Dataset.from_list([row(case.trainer, example) for example in examples]),
         args=arguments,
     )
     trainer.train()
     return losses
-
-
-def _classes(name: str) -> tuple[Any, Any]:
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-    import trl
-    from trl.experimental import cpo, orpo
-
-    where = {"CPO": cpo, "ORPO": orpo}.get(name, trl)
-    return getattr(where, f"{name}Trainer"), getattr(where, f"{name}Config")
-
-
-KEYS = (
-    "prompt_input_ids", "prompt_attention_mask", "chosen_input_ids", "chosen_attention_mask", "chosen_labels",
-    "rejected_input_ids", "rejected_attention_mask", "rejected_labels",
-)  # fmt: skip
-
-
-def _row(trainer: str, example: Any) -> dict[str, Any]:
-    """Our token ids under trl's names."""
-    if trainer == "SFT":
-        prompt, answer = _parts(example["completion"])
-        return {"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)}
-    if trainer == "KTO":
-        prompt, answer = _parts(example["completion"])
-        return {
-            "prompt_ids": prompt,
-            "completion_ids": answer,
-            "KL_completion_ids": _parts(example["mismatched"])[1],
-            "label": bool(example["label"]),
-        }
-    prompt, chosen = _parts(example["chosen"])
-    rejected = _parts(example["rejected"])[1]
-    if trainer == "DPO":
-        return {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
-    found: dict[str, Any] = {"our_prompt_input_ids": prompt, "our_prompt_attention_mask": [1] * len(prompt)}
-    for name, answer in (("chosen", chosen), ("rejected", rejected)):
-        found[f"our_{name}_input_ids"] = prompt + answer
-        found[f"our_{name}_attention_mask"] = [1] * len(prompt + answer)
-        found[f"our_{name}_labels"] = [-100] * len(prompt) + answer
-    return {"prompt": "x", "chosen": "y", "rejected": "z", **found}
-
-
-def _parts(tokens: Any) -> tuple[list[int], list[int]]:
-    """The prompt and the answer, without what the template puts behind its end token."""
-    learned = [i for i, weight in enumerate(tokens.loss_weights) if weight == 1]
-    return list(tokens.ids[: learned[0]]), list(tokens.ids[learned[0] : learned[-1] + 1])
 
 
 def page(table: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:

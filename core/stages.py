@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -155,17 +156,26 @@ def context(plan: Plan, data: Data, model: nn.Module) -> RunContext:
 
 
 def reference(plan: Plan, model: nn.Module, data: Data, context: RunContext) -> None:
-    """The objective's reference values, by the model as it stands before the method is applied."""
+    """The objective's reference values, by the model as it stands before the method is applied.
+
+    Each side as it is used: the rows to train on under autocast, those held out as they are measured, without.
+    """
     if type(plan.objective).reference is Objective.reference:
         return
     layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
-    for encoded in (data.train, data.validation):
-        encoded.examples = with_reference(
-            model, encoded.examples, plan.objective, layout, context.pad, plan.options.batch_size
-        )
+    for encoded, as_trained in ((data.train, True), (data.validation, False)):
+        with autocast(plan, context, as_trained):
+            encoded.examples = with_reference(
+                model, encoded.examples, plan.objective, layout, context.pad, plan.options.batch_size
+            )
     context.examples = data.train.examples
     held_out = data.validation
     context.referenced = {row_key(row): e for row, e in zip(held_out.rows, held_out.examples, strict=True)}
+
+
+def autocast(plan: Plan, context: RunContext, as_trained: bool = True) -> AbstractContextManager[Any]:
+    """As in training: masters in float32 and layers in bfloat16 meet only under autocast."""
+    return torch.autocast(context.device.type, plan.dtype, enabled=as_trained and plan.dtype != torch.float32)
 
 
 def loaders(
@@ -173,8 +183,7 @@ def loaders(
 ) -> tuple[StatefulDataLoader[LaidOut], StatefulDataLoader[LaidOut] | None]:
     """Training and validation batches, in the quickest layout that is right for this model."""
     number = weights.trainable(model)
-    # as in training: masters in float32 and layers in bfloat16 meet only under autocast
-    with torch.autocast(context.device.type, plan.dtype, enabled=plan.dtype != torch.float32):
+    with autocast(plan, context):
         context.layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
     share = f"{number / plan.facts.parameters:.1%}"
     screen.print(f"  trains {number:,} parameters ({share}), {context.total_steps:,} steps, layout {context.layout}")

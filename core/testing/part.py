@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, get_type_hints
+from types import UnionType
+from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -159,7 +160,19 @@ def _accepts(overrides: Sequence[str]) -> bool:
 
 
 def _wrong(kind: Any, free: bool) -> list[str]:
-    """Values that no option of this type should take."""
+    """Values that no option of this type should take.
+
+    Example:
+        >>> _wrong(int | None, free=False) == _wrong(int, free=False)
+        True
+        >>> _wrong(list[float], free=True)
+        ['abc', '{a: 1}', '[abc]', '[nan]', '[.inf]']
+    """
+    inner = [each for each in get_args(kind) if each is not type(None)]
+    if isinstance(kind, UnionType) or get_origin(kind) is Union:
+        return _wrong(inner[0], free)
+    if get_origin(kind) is list and inner[0] in (int, float):
+        return ["abc", "{a: 1}", *(f"[{value}]" for value in _wrong(inner[0], free))]
     words = str(kind)
     if "str" in words and not words.startswith(("list", "dict")):
         return ["[1,2]"] if free else ["[1,2]", "no-such-word"]

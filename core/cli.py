@@ -196,10 +196,17 @@ def _plugins(argv: list[str]) -> int:
     return plugins(argv)
 
 
+def _data(argv: list[str]) -> int:
+    from core.data_show import data
+
+    return data(argv)
+
+
 VERBS: Mapping[str, Callable[[list[str]], int]] = {
     "train": _train,
     "resume": _resume,
     "generate": _generate,
+    "data": _data,
     "plugins": _plugins,
 }
 """Verb -> what it does with the rest of the command line."""

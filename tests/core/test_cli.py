@@ -56,6 +56,8 @@ WRONG = {
     "data shwo": "did you mean data show?",
     "data show --rwos 3": "did you mean --rows?",
     "data show method=lorra": "did you mean method=lora?",
+    "profile --step=3": "did you mean --steps?",
+    "profile method=lora method.rnak=8": "did you mean method.rank?",
 }
 
 

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from core.contracts import Row, Tokens
 from core.errors import RowError, UserError
 from core.messages import check_messages, check_tools
+from core.special import special_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -201,8 +202,7 @@ def _ended(tokenizer: Any, ids: list[int], supervised: list[float], spans: Seque
     Raises:
         UserError: the template puts no end token behind the assistant's text.
     """
-    added: Mapping[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
-    special = {*tokenizer.all_special_ids, *(id for id, token in added.items() if token.special)}
+    special = special_ids(tokenizer)
     for start, end in spans:
         last = max((at for at in range(start, end) if ids[at] in special), default=None)
         if last is None:

@@ -35,6 +35,7 @@ class Encoded:
         examples: What is trained or measured on.
         rows: The canonical row of each, unusable ones left out.
         origins: Where each came from.
+        owners: (examples,) which of the rows each example is of; a long row may be several.
         lengths: (examples,) tokens of each example.
         shares: How often each example is taken in an epoch; None: each once.
         facts: What is counted.
@@ -43,6 +44,7 @@ class Encoded:
     examples: Sequence[Example] = field(default_factory=list["Example"])
     rows: Sequence[Row] = field(default_factory=list["Row"])
     origins: Sequence[str] = field(default_factory=list["str"])
+    owners: Sequence[int] = ()
     lengths: Sequence[int] = ()
     shares: Sequence[float] | None = None
     facts: Facts = field(default_factory=lambda: Facts())
@@ -177,6 +179,7 @@ def _encode_side(rows: Rows, encoder: Encoder, path: Path | None) -> tuple[Encod
         file.listed(),
         Listed(cast("Any", rows.rows).__getitem__, good),
         Listed(rows.origins.__getitem__, good),
+        file.owners(),
         file.lengths(),
         None if rows.shares is None else [rows.shares[i] for i in file.column(ROW)],
         facts,

@@ -83,6 +83,7 @@ def _open(folder: Path, number: int, meta: Mapping[str, Any]) -> Encoded:
         file.listed(),
         Listed(cast("Any", rows.row), range(len(rows))),  # good rows only are written
         Listed(rows.origin, range(len(rows))),
+        file.owners(),
         file.lengths(),
         np.load(shares).tolist() if shares.exists() else None,
         Facts(**meta),

@@ -12,6 +12,7 @@ from core.contracts import Example, Objective, Row, Tokens
 from core.errors import RowError, UserError
 from core.example_file import record_batch
 from core.fitted import fitted
+from core.special import special_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -76,9 +77,7 @@ class Encoder:
         self.objective = objective
         self.tokenizer = tokenizer
         self.limits = limits
-        added: Any = getattr(tokenizer, "added_tokens_decoder", {})
-        special: Any = getattr(tokenizer, "all_special_ids", ())
-        self.special = {*special, *(id for id, token in added.items() if token.special)}
+        self.special = special_ids(tokenizer)
 
     def encode(self, rows: Sequence[tuple[int, Row | RowError]]) -> Chunk:
         """Examples of rows, each with its index.

@@ -115,6 +115,10 @@ class ExampleFile:
         offsets = [cast(Any, batch.column(name + IDS)).offsets.to_numpy() for batch in self.batches]
         return np.concatenate([np.diff(each) for each in offsets])
 
+    def owners(self) -> Any:
+        """(examples,) number of the row that each is of, among the rows that could be used."""
+        return np.unique(self.column(ROW), return_inverse=True)[1]
+
     def lengths(self) -> Any:
         """(examples,) tokens of all sequences of an example."""
         names = [name.removesuffix(IDS) for name in self.names if name.endswith(IDS)]

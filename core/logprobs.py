@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
@@ -30,6 +31,9 @@ from core.neftune import noisy
 
 CHUNK = 512
 """Supervised tokens whose logits exist at one time: 100 MB in float32 for a vocabulary of 49,152."""
+
+OUTPUT_LAYER = "output layer"
+"""What a profile calls the output layer and the loss made of it."""
 
 log = logging.getLogger("hooktune")
 
@@ -99,7 +103,8 @@ def token_logprobs(
         else:
             hidden_NH = _hidden(model, inner, batch)[batch.sources_N]
             head = cast(nn.Module, inner.get_output_embeddings())
-            found = _in_chunks(hidden_NH, batch.targets_N, head, ending, wanted)
+            with record_function(OUTPUT_LAYER):
+                found = _in_chunks(hidden_NH, batch.targets_N, head, ending, wanted)
     more = {f"{name}_N": value for name, value in zip(wanted, found[1:], strict=True)}
     return TokenLogProbs(found[0], batch.loss_weights_N, batch, **more)
 

@@ -53,6 +53,15 @@ class Data:
     validation: Encoded
     warnings: tuple[str, ...] = ()
 
+    @property
+    def summary(self) -> str:
+        """How many rows and tokens, how much of them is learned, and what they were recognised as."""
+        facts = self.train.facts
+        return (
+            f"{len(self.train.rows):,} to train, {len(self.validation.rows):,} held out; {facts.tokens:,} tokens, "
+            f"{facts.supervised / max(1, facts.tokens):.1%} of them supervised; format {facts.format}"
+        )
+
 
 def read(plan: Plan) -> Data:
     """Read, check and encode the rows.
@@ -111,14 +120,10 @@ def open_folder(plan: Plan, resume: Path | None) -> RunFolder:
 def describe(screen: Console, plan: Plan, data: Data, folder: RunFolder) -> None:
     """A few lines that say what is about to happen."""
     names = {axis: plan.config.offers[axis].part.name for axis in AXES if axis in plan.config.offers}
-    facts, train = plan.facts, data.train.facts
-    share = train.supervised / max(1, train.tokens)
+    facts = plan.facts
     screen.print(f"  model  {facts.architecture}, {facts.parameters:,} parameters, {plan.start.model.dtype}")
     screen.print(f"  parts  {'  '.join(f'{axis}={name}' for axis, name in names.items())}")
-    screen.print(
-        f"  rows   {len(data.train.rows):,} to train, {len(data.validation.rows):,} held out; "
-        f"{train.tokens:,} tokens, {share:.1%} of them supervised; format {train.format}"
-    )
+    screen.print(f"  rows   {data.summary}")
     for line in data.warnings:
         screen.print(f"  [yellow]{line}[/yellow]")
     if plan.metric is not None and not len(data.validation.examples):

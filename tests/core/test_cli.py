@@ -53,6 +53,11 @@ WRONG = {
     "resume": "resume takes one run folder",
     "resume /nowhere": "status.json",
     "generate": "python -m core generate RUN",
+    "data shwo": "did you mean data show?",
+    "data show --rwos 3": "did you mean --rows?",
+    "data show method=lorra": "did you mean method=lora?",
+    "profile --step=3": "did you mean --steps?",
+    "profile method=lora method.rnak=8": "did you mean method.rank?",
 }
 
 

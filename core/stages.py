@@ -116,10 +116,11 @@ def describe(screen: Console, plan: Plan, data: Data, folder: RunFolder) -> None
     screen.print(f"  parts  {'  '.join(f'{axis}={name}' for axis, name in names.items())}")
     screen.print(
         f"  rows   {len(data.train.rows):,} to train, {len(data.validation.rows):,} held out; "
-        f"{train.tokens:,} tokens, {share:.1%} of them supervised; format {train.format}"
+        f"{train.tokens:,} tokens, {share:.1%} of them supervised; format {train.format}",
+        soft_wrap=True,
     )
     for line in data.warnings:
-        screen.print(f"  [yellow]{line}[/yellow]")
+        screen.print(f"  {line}", style="yellow", markup=False, soft_wrap=True)  # it names the user's own columns
     if plan.metric is not None and not len(data.validation.examples):
         screen.print("  [yellow]no rows are held out, so nothing is measured before and after[/yellow]")
 

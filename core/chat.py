@@ -40,12 +40,20 @@ def chat_tokens(
     check_messages(messages)
     tools = check_tools(tools)
     template = _template(tokenizer)
+    calling = next((i for i, message in enumerate(messages) if message.get("tool_calls")), None)
+    if calling is not None and not mentions(tokenizer, "tool_calls"):
+        raise RowError(f"messages[{calling}].tool_calls", "the model's chat template leaves calls of tools out")
     weights = [float(m["role"] == "assistant") for m in messages] if weights is None else list(weights)
     if template is not None and all(
         w in (0.0, float(m["role"] == "assistant")) for m, w in zip(messages, weights, strict=True)
     ):
         return _by_markers(tokenizer, template, messages, tools, weights)
     return _by_prefixes(tokenizer, messages, tools, weights)
+
+
+def mentions(tokenizer: Any, name: str) -> bool:
+    """Whether the chat template reads a variable or field: what it does not read it leaves out without a word."""
+    return name in str(getattr(tokenizer, "chat_template", ""))
 
 
 def completion_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, completion: str) -> Tokens:
@@ -175,6 +183,8 @@ def _by_prefixes(tokenizer: Any, messages: Any, tools: Any, weights: Sequence[fl
         if not weight:
             continue
         opening = messages[i]["role"] == "assistant"
+        if opening and not i:  # no template renders a conversation that has not begun
+            raise RowError("messages[0]", "is the assistant's, and what it begins with cannot be told from its text")
         before = _render(tokenizer, messages[:i], tools, add_generation_prompt=opening) if i or opening else ""
         after = _render(tokenizer, messages[: i + 1], tools)
         if not (text.startswith(after) and after.startswith(before)):

@@ -62,8 +62,13 @@ class Facts:
         bad: What is wrong with them, a line each for some of each kind.
         truncated: Rows that were cut to ``data.max_length``.
         endless: Rows with no end token to learn, though they were not cut.
+        doubled: Rows that begin with the first token (BOS) twice.
         duplicates: Examples that are there already.
         shared: Examples held out that are trained on, too.
+        disordered: Conversations in which somebody speaks out of turn.
+        unasked: Those in which the user says nothing.
+        toolless: Rows with tools that the chat template leaves out.
+        first: Name of one of these counts -> where the first of its rows stands.
         tokens: All tokens.
         supervised: Those with a loss weight.
         system: The system message that all rows share, or None.
@@ -77,8 +82,13 @@ class Facts:
     bad: Sequence[str] = ()
     truncated: int = 0
     endless: int = 0
+    doubled: int = 0
     duplicates: int = 0
     shared: int = 0
+    disordered: int = 0
+    unasked: int = 0
+    toolless: int = 0
+    first: dict[str, str] = field(default_factory=dict[str, str])
     tokens: int = 0
     supervised: int = 0
     system: str | None = None
@@ -111,7 +121,7 @@ def encode(
     """
     must_learn = head.auto_class == Head().auto_class
     limits = Limits(options.max_length, vocabulary, must_learn, split=objective.too_long == "split")
-    encoder = Encoder(objective, tokenizer, limits)
+    encoder = Encoder(objective, tokenizer, limits, options.columns)
     bad: list[Bad] = []
     found: list[Encoded] = []
     files: list[ExampleFile] = []
@@ -123,9 +133,16 @@ def encode(
     nothing_left = any(len(rows.rows) and not len(side.rows) for rows, side in zip(sides, found, strict=True))
     if bad and (options.on_bad_row == "stop" or nothing_left):
         raise _unusable(bad, sum(len(rows.rows) for rows in sides), nothing_left)
-    for side in found[1:]:
-        side.facts.shared = int(np.isin(files[1].column(HASH), files[0].column(HASH)).sum())
+    for side, rows, file in zip(found[1:], sides[1:], files[1:], strict=True):
+        _count(side.facts, "shared", rows, file.column(ROW)[np.isin(file.column(HASH), files[0].column(HASH))])
     return found
+
+
+def _count(facts: Facts, kind: str, rows: Rows, which: Sequence[int]) -> None:
+    """Add to a count, and note where the first row of it stands."""
+    setattr(facts, kind, getattr(facts, kind) + len(which))
+    if len(which):
+        facts.first.setdefault(kind, rows.origins[int(which[0])])
 
 
 @dataclass(frozen=True)
@@ -163,8 +180,10 @@ def _encode_side(rows: Rows, encoder: Encoder, path: Path | None) -> tuple[Encod
     try:
         for chunk in chunks(encoder, enumerate(rows.rows), len(rows.rows)):
             bad |= {row: Bad(rows.origins[row], name, what, needed) for row, name, what, needed in chunk.bad}
-            for count in ("tokens", "supervised", "truncated", "endless"):
-                setattr(facts, count, getattr(facts, count) + getattr(chunk, count))
+            facts.tokens += chunk.tokens
+            facts.supervised += chunk.supervised
+            for kind, which in chunk.odd.items():
+                _count(facts, kind, rows, which)
             systems |= chunk.systems
             writer.write(chunk.batch)
     except OfRowError as error:  # of the model or its template; the row shows where it was seen
@@ -173,7 +192,8 @@ def _encode_side(rows: Rows, encoder: Encoder, path: Path | None) -> tuple[Encod
     good = [i for i in range(len(rows.rows)) if i not in bad]
     facts.skipped, facts.bad = len(bad), _named(list(bad.values()))
     facts.system = systems.pop() if len(systems) == 1 else None
-    facts.duplicates = len(file) - len(np.unique(file.column(HASH)))
+    firsts = np.unique(file.column(HASH), return_index=True)[1]
+    _count(facts, "duplicates", rows, np.delete(file.column(ROW), firsts).tolist())
     facts.digest = _digest([rows.hashes[i] for i in good] if rows.hashes else [])
     encoded = Encoded(
         file.listed(),

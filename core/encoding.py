@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from core.chat import mentions
 from core.contracts import Example, Objective, Row, Tokens
 from core.errors import RowError, UserError
 from core.example_file import record_batch
 from core.fitted import fitted
 from core.special import special_ids
+from core.formats import of_file
+from core.messages import conversation, oddities
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -56,8 +60,7 @@ class Chunk:
         bad: (row, field, what, tokens needed) of each row that cannot be used.
         tokens: All tokens of the examples.
         supervised: Those with a loss weight.
-        truncated: Rows that were cut.
-        endless: Rows that were not cut, whose last supervised token is no special one: nothing says that they end.
+        odd: Name of a count in ``core.data.Facts`` -> the rows that are counted.
         system: Index of a row -> its system message, where it differs from that of the row before.
     """
 
@@ -65,19 +68,32 @@ class Chunk:
     bad: list[tuple[int, str, str, int]] = field(default_factory=list[tuple[int, str, str, int]])
     tokens: int = 0
     supervised: int = 0
-    truncated: int = 0
-    endless: int = 0
+    odd: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     systems: set[str | None] = field(default_factory=set["str | None"])
 
 
 class Encoder:
-    """Encodes rows with one objective and tokenizer."""
+    """Encodes rows with one objective and tokenizer.
 
-    def __init__(self, objective: Objective, tokenizer: PreTrainedTokenizerBase, limits: Limits) -> None:
+    Args:
+        objective: Encodes a row.
+        tokenizer: The model's.
+        limits: What every example must keep to.
+        columns: Canonical column -> column of the file, for errors.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        tokenizer: PreTrainedTokenizerBase,
+        limits: Limits,
+        columns: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.objective = objective
         self.tokenizer = tokenizer
         self.limits = limits
         self.special = special_ids(tokenizer)
+        self.columns = dict(columns)
 
     def encode(self, rows: Sequence[tuple[int, Row | RowError]]) -> Chunk:
         """Examples of rows, each with its index.
@@ -90,9 +106,10 @@ class Encoder:
         owners: list[int] = []
         for index, row in rows:
             try:
-                pieces = self._one(row, found)
+                pieces = self._one(index, row, found)
             except RowError as error:
-                found.bad.append((index, error.field, error.what, getattr(error, "needed", 0)))
+                where = error.field if isinstance(row, RowError) else of_file(error.field, self.columns)
+                found.bad.append((index, where, error.what, getattr(error, "needed", 0)))
                 continue
             except UserError as error:
                 raise OfRowError(error.what, error.fix, index) from None
@@ -103,7 +120,7 @@ class Encoder:
             found.batch = record_batch(examples, owners)
         return found
 
-    def _one(self, row: Row | RowError, found: Chunk) -> Sequence[Example]:
+    def _one(self, index: int, row: Row | RowError, found: Chunk) -> Sequence[Example]:
         if isinstance(row, RowError):
             raise row
         _check_columns(row, self.objective)
@@ -112,13 +129,27 @@ class Encoder:
         _check_learned(example, row, self.limits)
         pieces = fitted(example, self.limits.max_length, self.limits.split)
         pieces = [piece for piece in pieces if len(pieces) == 1 or _learned(piece)]
-        cut = not self.limits.split and _longest(example) > self.limits.max_length
-        found.truncated += cut
-        found.endless += not cut and self.limits.must_learn and self._goes_on(example)
+        for name in self._oddities(row, example):
+            found.odd.setdefault(name, []).append(index)
         for value in (value for piece in pieces for value in piece.values() if isinstance(value, Tokens)):
             found.tokens += len(value.ids)
             found.supervised += sum(1 for weight in value.loss_weights if weight)
         return pieces
+
+    def _oddities(self, row: Row, example: Example) -> Iterator[str]:
+        cut = not self.limits.split and _longest(example) > self.limits.max_length
+        if cut:
+            yield "truncated"
+        elif self.limits.must_learn and self._goes_on(example):
+            yield "endless"
+        first: Any = getattr(self.tokenizer, "bos_token_id", None)
+        if first is not None and any(
+            list(value.ids[:2]) == [first, first] for value in example.values() if isinstance(value, Tokens)
+        ):
+            yield "doubled"
+        if row.get("tools") and not mentions(self.tokenizer, "tools"):
+            yield "toolless"
+        yield from oddities(conversation(row))
 
     def _goes_on(self, example: Example) -> bool:
         return any(
@@ -172,7 +203,7 @@ def _check_learned(example: Example, row: Row, limits: Limits) -> None:
             what = f"the prompt alone takes {first} tokens, data.max_length is {limits.max_length}"
             column = next((column for column in ("messages", "prompt") if row.get(column)), name)
             raise TooLongError(column, what, len(value.ids))
-        raise RowError(name, "has no supervised token")
+        raise RowError("messages" if row.get("messages") else name, "has no supervised token")
 
 
 def _learned(example: Example) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
 from typing import Any, cast
 
 from core.contracts import Row
-from core.errors import RowError, UserError
+from core.errors import RowError, UserError, shortened
 from core.messages import as_messages, turned, with_system
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
@@ -59,9 +61,7 @@ def recognise(columns: Collection[str], wanted: str, mapped: Mapping[str, str], 
         if ours not in CANONICAL:
             raise UserError(f"data.columns.{ours}: there is no such column", f"one of {', '.join(CANONICAL)}")
         if theirs not in columns:
-            raise UserError(
-                f"data.columns.{ours}={theirs}: the data have no such column", f"one of {', '.join(sorted(columns))}"
-            )
+            raise UserError(f"data.columns.{ours}={theirs}: the data have no such column", f"one of {listed(columns)}")
     if wanted != "auto":
         return wanted
     here = set(columns) | set(mapped)
@@ -71,17 +71,35 @@ def recognise(columns: Collection[str], wanted: str, mapped: Mapping[str, str], 
     found.sort(key=lambda name: -sum(bool(one & set(OFFERS[name])) for one in asked))
     if found and (not asked or any(one & set(OFFERS[found[0]]) for one in asked)):
         return found[0]
-    if asked and all(here & one for one in asked):
+    # an answer without a prompt is a column that is misspelt, no format of its own
+    if asked and all(here & one for one in asked) and ("prompt" in here or "completion" not in here):
         return "columns"
     if found:
         raise UserError(
             f"the objective needs {_and(objective)}, the data offer {_and(OFFERS[found[0]])} ({found[0]})",
             "an objective for such rows, or data.columns.COLUMN=COLUMN OF THE FILE",
         )
-    raise UserError(
-        f"the data's format is not recognised from its columns: {', '.join(sorted(columns)) or 'none'}",
-        "data.columns.prompt=COLUMN data.columns.completion=COLUMN, or data.columns.messages=COLUMN",
-    )
+    raise UserError(f"the data's format is not recognised from its columns: {listed(columns) or 'none'}", _meant(here))
+
+
+def _meant(here: set[str]) -> str:
+    """A mapping, where every column that a format lacks is there under nearly its name."""
+    for needed in FORMATS.values():
+        near = {name: get_close_matches(name, here - set(needed), 1, 0.75) for name in needed if name not in here}
+        if all(near.values()) and near.keys() <= set(CANONICAL):
+            return "did you mean " + " ".join(f"data.columns.{name}={found[0]}" for name, found in near.items()) + "?"
+    return "data.columns.prompt=COLUMN data.columns.completion=COLUMN, or data.columns.messages=COLUMN"
+
+
+def listed(columns: Collection[str]) -> str:
+    """Names of columns in a line; they may be many, long, or hold what no terminal shows.
+
+    Example:
+        >>> listed(["b", "a"])
+        'a, b'
+    """
+    names = [shortened(name if name.isprintable() else repr(name), 40) for name in sorted(columns)]
+    return ", ".join(names[:20]) + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")
 
 
 def unused(columns: Collection[str], form: str, mapped: Mapping[str, str]) -> tuple[str, ...]:
@@ -121,8 +139,22 @@ def canonical(row: Mapping[str, Any], form: str, mapped: Mapping[str, str], syst
             raise RowError(mapped.get(column, column), "is not text")
     if system is not None and form in BESIDE:
         named = {**named, "system": system and (named.get("system") or system)}
-    found = CONVERTED[form](named) if form in CONVERTED else named
+    try:
+        found = CONVERTED[form](named) if form in CONVERTED else named
+    except RowError as error:
+        raise RowError(of_file(error.field, mapped), error.what) from None
     return found if system is None else {n: _addressed(v, system) if n in STARTS else v for n, v in found.items()}
+
+
+def of_file(field: str, mapped: Mapping[str, str]) -> str:
+    """A column, or a place in it, as the user's file calls it.
+
+    Example:
+        >>> of_file("messages[1].content", {"messages": "dialog"})
+        'dialog[1].content'
+    """
+    column = re.split(r"[.\[]", field, maxsplit=1)[0]
+    return mapped.get(column, column) + field[len(column) :]
 
 
 STARTS = ("messages", "prompt")
@@ -144,6 +176,8 @@ ONLY_TEXT = ("alpaca", "text")
 
 def _alpaca(row: dict[str, Any]) -> Row:
     more = _text(row, "input")
+    if not row["output"].strip():
+        raise RowError("output", "is empty")
     prompt = f"{row['instruction']}\n\n{more}" if more.strip() else row["instruction"]
     kept = {key: value for key, value in row.items() if key not in ("instruction", "input", "output")}
     return _pair({**kept, "prompt": prompt, "completion": row["output"]})
@@ -152,8 +186,7 @@ def _alpaca(row: dict[str, Any]) -> Row:
 def _pair(row: dict[str, Any]) -> Row:
     """A prompt and its completion, both text or both messages."""
     for column in ("prompt", "completion"):
-        if not isinstance(row[column], (str, list)):
-            raise RowError(column, "is not text")
+        _check_said(row[column], column)
     system = _text(row, "system")
     if not system.strip():
         return row
@@ -171,6 +204,8 @@ def _preference(row: dict[str, Any]) -> Row:
     """A prompt and two answers: all text, or all messages; the prompt may be what both conversations begin with."""
     kept = {key: value for key, value in row.items() if key not in ("conversations", "messages")}
     chosen, rejected = row["chosen"], row["rejected"]
+    for column in ("chosen", "rejected"):
+        _check_said([row[column]] if isinstance(row[column], Mapping) else row[column], column)
     prompt: Any = None if _begins(chosen) and _begins(rejected) else row.get("prompt")
     if prompt is None:
         prompt = row.get("messages") or row.get("conversations")
@@ -187,8 +222,17 @@ def _preference(row: dict[str, Any]) -> Row:
         if not before:
             raise RowError("prompt", "is missing, and chosen and rejected begin differently")
     else:
+        _check_said(prompt, "prompt")
         before = as_messages(prompt, "user") if isinstance(prompt, str) else turned(prompt, "prompt")
     return {**kept, "prompt": with_system(system, before), **said}
+
+
+def _check_said(value: Any, column: str) -> None:
+    if isinstance(value, list):
+        if not all(isinstance(message, Mapping) for message in cast("list[Any]", value)):
+            raise RowError(column, "is a list, but not of messages")
+    elif not isinstance(value, str):
+        raise RowError(column, "is not text")
 
 
 def _begins(answer: Any) -> bool:

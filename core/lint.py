@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from core.data import Facts
 from core.errors import UserError
+from core.formats import listed
 
 
 def lint(train: Facts, held_out: Facts, tolerance: float, max_length: int) -> Iterator[str]:
@@ -24,23 +25,42 @@ def lint(train: Facts, held_out: Facts, tolerance: float, max_length: int) -> It
         ("skipped", "skipped", "mend the rows"),
         ("truncated", f"cut to data.max_length={max_length}", f"data.max_length={2 * max_length}"),
         ("endless", "with no end token to learn", "give the tokenizer an eos_token that its template uses"),
+        ("doubled", "beginning with the first token (BOS) twice", "take it out of the rows"),
         ("shared", "trained on, too", "a data.validation of other rows"),
         ("duplicates", "there twice", ""),
+        ("disordered", "with roles out of order", ""),
+        ("unasked", "in which the user says nothing", ""),
+        ("toolless", "with tools that the chat template leaves out", ""),
     )
     for name, what, mend in kinds:
-        counts = {"to train": (getattr(train, name), train.rows), "held out": (getattr(held_out, name), held_out.rows)}
-        for side, (count, total) in counts.items():
-            if mend and count > tolerance * total:
+        found = [Found(facts, name, side) for facts, side in ((train, "to train"), (held_out, "held out"))]
+        for one in found:
+            if mend and one.count > tolerance * one.total:
                 raise UserError(
-                    f"{_rows(count)} of {total:,} {side} are {what}: more than data.tolerance={tolerance:g}",
-                    f"{mend}, or data.tolerance={min(1.0, round(count / total + 0.01, 2)):g}",
+                    f"{_rows(one.count)} of {one.total:,} {one.side} are {what}: more than data.tolerance={tolerance:g}"
+                    f"{one.first}{one.places}",
+                    f"{mend}, or data.tolerance={min(1.0, round(one.count / one.total + 0.01, 2)):g}",
                 )
-        if any(count for count, _ in counts.values()):
-            yield f"{what}: " + ", ".join(
-                f"{_rows(count)} {side} ({count / total:.1%})" for side, (count, total) in counts.items() if count
-            )
+        if any(one.count for one in found):
+            counts = "; ".join(str(one) for one in found if one.count)
+            yield f"{what}: {counts}" + "".join(one.places for one in found)
     if train.unused:
-        yield f"columns that nothing reads: {', '.join(train.unused)}"
+        yield f"columns that nothing reads: {listed(train.unused)}"
+
+
+class Found:
+    """What is odd about one side's rows."""
+
+    def __init__(self, facts: Facts, name: str, side: str) -> None:
+        self.count: int = getattr(facts, name)
+        self.total = facts.rows
+        self.side = side
+        self.first = f", first {facts.first[name]}" if name in facts.first else ""
+        self.places = "".join(f"\n       {line}" for line in facts.bad) if name == "skipped" else ""
+
+    def __str__(self) -> str:
+        """Count and share, and where."""
+        return f"{_rows(self.count)} {self.side} ({self.count / self.total:.1%}){self.first}"
 
 
 def _rows(number: int) -> str:

@@ -51,10 +51,14 @@ class Recognised:
         return tuple(sorted(set.intersection(*read)))
 
     def _other(self, columns: frozenset[str]) -> str:
-        """The format of a row with other columns than most; the usual one where it has none of its own."""
+        """The format of a row with other columns than most; the nearest one where it has none of its own."""
         if columns not in self.others:
             try:
                 self.others[columns] = recognise(columns, "auto", {}, self.objective)
             except UserError:
-                self.others[columns] = self.usual
+                self.others[columns] = max(FORMATS, key=lambda name: self._fits(name, columns))
         return self.others[columns]
+
+    def _fits(self, form: str, columns: frozenset[str]) -> tuple[int, bool]:
+        """How many columns of a format a row has: what it lacks of the nearest one is what is missing."""
+        return len(columns.intersection(FORMATS[form])), form == self.usual

@@ -168,7 +168,10 @@ def head_of(rows: Rows, objective: Objective) -> Head:
 
 
 def _dataset(rows: Rows) -> Dataset | None:
-    from datasets import Dataset
+    """Rows whose columns may hold a number here and text there, or objects with other keys: they stay as they are."""
+    from datasets import Dataset, Features, Json
 
-    good = [dict(row) for row in rows.rows if not isinstance(row, RowError)]
-    return Dataset.from_list(good) if good else None
+    good = [row for row in rows.rows if not isinstance(row, RowError)]
+    columns = dict.fromkeys(column for row in good for column in row)
+    features = Features({column: Json() for column in columns})
+    return Dataset.from_dict({c: [row.get(c) for row in good] for c in columns}, features) if good else None

@@ -123,9 +123,9 @@ def describe(screen: Console, plan: Plan, data: Data, folder: RunFolder) -> None
     facts = plan.facts
     screen.print(f"  model  {facts.architecture}, {facts.parameters:,} parameters, {plan.start.model.dtype}")
     screen.print(f"  parts  {'  '.join(f'{axis}={name}' for axis, name in names.items())}")
-    screen.print(f"  rows   {data.summary}")
+    screen.print(f"  rows   {data.summary}", soft_wrap=True)
     for line in data.warnings:
-        screen.print(f"  [yellow]{line}[/yellow]")
+        screen.print(f"  {line}", style="yellow", markup=False, soft_wrap=True)  # it names the user's own columns
     if plan.metric is not None and not len(data.validation.examples):
         screen.print("  [yellow]no rows are held out, so nothing is measured before and after[/yellow]")
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import bz2
 import csv
-import gzip
 import io
 import json
 import lzma
 import shlex
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from core.api import Row, RowError, UserError
+from plugins.jsonl.text import COMPRESSED, STDIN, lines, shown, whole
 
 Read = Iterator[tuple[int, Row | RowError]]
 """(line, from 1; row), one after the other."""
-
-COMPRESSED: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-"""Suffix behind the file's own -> what opens it."""
-
-STDIN = Path("-")
-"""Standard input, one JSON object a line."""
 
 
 def read(file: Path) -> Read:
@@ -34,12 +28,14 @@ def read(file: Path) -> Read:
     """
     try:
         yield from READERS[suffix_of(file)](file)
-    except OSError as error:
-        raise UserError(
-            f"{file} cannot be read: {error.strerror or error}", f"ls -l {shlex.quote(str(file))}"
-        ) from error
     except EOFError as error:
-        raise UserError(f"{file} breaks off: {error}", "copy it again") from error
+        raise UserError(f"{shown(file)} breaks off: {error}", "copy it again") from error
+    except (OSError, zlib.error, lzma.LZMAError) as error:
+        if (said := getattr(error, "strerror", None)) is None:  # of a library, about what it was given
+            raise UserError(
+                f"{shown(file)} is damaged, or not what its suffix says: {error}", "copy it again"
+            ) from error
+        raise UserError(f"{shown(file)} cannot be read: {said}", f"ls -l {shlex.quote(str(file))}") from error
 
 
 def suffix_of(file: Path) -> str:
@@ -55,50 +51,48 @@ def suffix_of(file: Path) -> str:
     return plain.suffix.lower()
 
 
-def _open(file: Path) -> IO[bytes]:
-    if file == STDIN:
-        return sys.stdin.buffer
-    opener = COMPRESSED.get(file.suffix.lower())
-    return cast("IO[bytes]", opener(file, "rb")) if opener else file.open("rb")
-
-
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Lines without their ends, from 1; a byte-order mark and CRLF are read as if absent."""
-    with _open(file) as stream:
-        for number, raw in enumerate(stream, 1):
-            raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
-            yield number, _decoded(raw, file, number).rstrip("\r\n")
-
-
-def _decoded(raw: bytes, file: Path, line: int) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        was = "UTF-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "LATIN1"
-        line += raw[: error.start].count(b"\n")
-        raise UserError(
-            f"{file}:{line}: is not UTF-8", f"iconv -f {was} -t UTF-8 {shlex.quote(str(file))} > utf8{file.suffix}"
-        ) from error
-
-
-def _text(file: Path) -> str:
-    """All of a file that cannot be read line by line."""
-    with _open(file) as stream:
-        return _decoded(stream.read().removeprefix(b"\xef\xbb\xbf"), file, 1).replace("\r\n", "\n").replace("\r", "\n")
-
-
 def _jsonl(file: Path) -> Read:
-    for line, text in _lines(file):
+    first = True
+    for line, text in lines(file):
         if text.strip():
+            if first:
+                _refuse_layout(file, line, text.strip())
+            first = False
             yield line, _object(text)
 
 
+def _refuse_layout(file: Path, line: int, text: str) -> None:
+    """An array, or objects over several lines, as its first line tells: each further line would be an error."""
+    if text.startswith("[") or text == "{":
+        what, each = ("is an array", ".[]") if text != "{" else ("begins an object that goes on in the next line", ".")
+        new = shlex.quote(file.name.split(".")[0] + "-lines.jsonl")
+        raise UserError(
+            f"{shown(file)}:{line}: {what}: each line must hold a whole object",
+            "write one object a line" if file == STDIN else f"jq -c '{each}' {shlex.quote(str(file))} > {new}",
+        )
+
+
 def _object(text: str) -> Row | RowError:
+    if "\0" in text:
+        return RowError("", "holds NUL bytes: the file was cut off while it was written, or is no text")
     try:
-        row = json.loads(text)
+        row = JSON.decode(text)
     except (ValueError, RecursionError) as error:
         return RowError("", _not_json(error))
     return row if isinstance(row, dict) else RowError("", "is not an object")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; JSON would let the last of two equal keys win without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"the key {twice!r} is there twice")
+    return found
+
+
+JSON = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _not_json(error: ValueError | RecursionError) -> str:
@@ -106,13 +100,13 @@ def _not_json(error: ValueError | RecursionError) -> str:
     if isinstance(error, RecursionError):
         return "not JSON: nested too deeply"
     if isinstance(error, json.JSONDecodeError):
-        return f"not JSON: {error.msg} at column {error.colno}"
-    return f"not JSON: {error}"
+        return f"not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
+    return f"not JSON: {str(error).partition('; use sys.')[0]}"
 
 
 def _json(file: Path) -> Read:
     """An array of objects, or one object a line under the wrong suffix."""
-    text = _text(file)
+    text = whole(file)
     if text.lstrip().startswith("["):
         yield from _array(text)
         return
@@ -123,10 +117,10 @@ def _json(file: Path) -> Read:
 def _refuse_wrapped(file: Path, text: str) -> None:
     """One object over several lines, with the rows in a list inside it."""
     try:
-        whole = json.loads(text)
+        found = json.loads(text)
     except (ValueError, RecursionError):
         return
-    lists = [key for key, value in whole.items() if isinstance(value, list)] if isinstance(whole, dict) else []
+    lists = [key for key, value in found.items() if isinstance(value, list)] if isinstance(found, dict) else []
     if len(lists) == 1 and "\n" in text.strip():
         raise UserError(
             f"{file} is one object; its rows seem to be the list {lists[0]!r}",
@@ -135,8 +129,7 @@ def _refuse_wrapped(file: Path, text: str) -> None:
 
 
 def _array(text: str) -> Read:
-    decoder, at = json.JSONDecoder(), text.index("[") + 1
-    line, counted = 1, 0
+    at, line, counted = text.index("[") + 1, 1, 0
     while True:
         at = _next(text, at)
         line, counted = line + text.count("\n", counted, at), at
@@ -145,7 +138,7 @@ def _array(text: str) -> Read:
                 yield line, RowError("", "not JSON: the file goes on after its array")
             return
         try:
-            row, at = decoder.raw_decode(text, at)
+            row, at = JSON.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
             what = _not_json(error) if at < len(text) else "not JSON: the array does not end"
             yield line, RowError("", f"{what}; nothing after it is read")
@@ -169,7 +162,7 @@ def _next(text: str, at: int) -> int:
 
 def _csv(file: Path) -> Read:
     csv.field_size_limit(2**31 - 1)
-    text = _text(file)
+    text = whole(file)
     # spreadsheets write what the country separates lists with
     first = text.lstrip().partition("\n")[0]
     separator = max(",;\t", key=first.count)
@@ -180,7 +173,7 @@ def _csv(file: Path) -> Read:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            yield line, RowError("", f"not CSV: {error}")
+            yield line, RowError("", _not_csv(error, line, reader.line_num))
             continue
         if cells is None:
             return
@@ -190,58 +183,96 @@ def _csv(file: Path) -> Read:
             yield line, _cells(header, cells)
 
 
+def _not_csv(error: csv.Error, line: int, last: int) -> str:
+    lost = f"; lines {line:,} to {last:,} are lost" if last > line else ""
+    if "unexpected end" in str(error):
+        return f"not CSV: a quote is opened and never closed{lost}"
+    return f"not CSV: {error}{lost}"
+
+
 def _header(file: Path, cells: Sequence[str]) -> Sequence[str]:
-    twice = [name for name in cells if cells.count(name) > 1]
-    if twice:
-        raise UserError(f"{file}: two columns are called {twice[0]!r}", "give each column a name of its own")
-    return cells
+    names = [name.strip() for name in cells]
+    _refuse_twice(file, names)
+    return names
+
+
+def _refuse_twice(file: Path, names: Sequence[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        what = f"are called {twice!r}" if twice else "have no name"
+        raise UserError(f"{file}: two columns {what}", "give each column a name of its own")
 
 
 def _cells(header: Sequence[str], cells: Sequence[str]) -> Row | RowError:
     if len(cells) != len(header):
-        return RowError("", f"has {len(cells)} columns, the header has {len(header)}")
+        return RowError("", f"has {len(cells)} column{'' if len(cells) == 1 else 's'}, the header has {len(header)}")
+    if list(header) == [cell.strip() for cell in cells]:
+        return RowError("", "is the header once more")
     return dict(zip(header, cells, strict=True))
 
 
 def _parquet(file: Path) -> Read:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _binary(file, "parquet"):
         table: Any = pq.ParquetFile(file)
+        _refuse_twice(file, table.schema_arrow.names)
         yield from _batches(table.iter_batches(1000))
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{file} is no parquet file: {str(error).splitlines()[0]}", "write it again") from error
 
 
 def _arrow(file: Path) -> Read:
     """Arrow's file or stream format; the second is what ``datasets`` saves."""
     import pyarrow as pa
 
+    with _binary(file, "arrow"), pa.memory_map(str(file)) as source:
+        magic = source.read(6)
+        source.seek(0)
+        reader: Any = pa.ipc.open_file(source) if magic == b"ARROW1" else pa.ipc.open_stream(source)
+        _refuse_twice(file, reader.schema.names)
+        counted = (reader.get_batch(i) for i in range(reader.num_record_batches)) if magic == b"ARROW1" else reader
+        yield from _batches(counted)
+
+
+@contextmanager
+def _binary(file: Path, kind: str) -> Generator[None]:
+    """Whatever is found wrong with a file of tables is the file's fault."""
+    import pyarrow as pa
+
     try:
-        with pa.memory_map(str(file)) as source:
-            magic = source.read(6)
-            source.seek(0)
-            if magic == b"ARROW1":
-                reader: Any = pa.ipc.open_file(source)
-                yield from _batches(reader.get_batch(i) for i in range(reader.num_record_batches))
-            else:
-                yield from _batches(pa.ipc.open_stream(source))
+        yield
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{file} is no arrow file: {str(error).splitlines()[0]}", "write it again") from error
+        raise UserError(f"{file} is no {kind} file: {str(error).partition(chr(10))[0]}", "write it again") from error
 
 
 def _batches(batches: Any) -> Read:
-    row = 0
+    line = 0
     for batch in batches:
-        for found in batch.to_pylist():
-            row += 1
-            yield row, found
+        for row in _rows(batch):
+            line += 1
+            yield line, row
+
+
+def _rows(batch: Any) -> Sequence[Row | RowError]:
+    """A batch's rows; one at a time where a value among them is none that Python knows."""
+    try:
+        return batch.to_pylist()
+    except (ValueError, OverflowError):
+        return [_row(batch.slice(i, 1)) for i in range(batch.num_rows)]
+
+
+def _row(batch: Any) -> Row | RowError:
+    row: dict[str, Any] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            row[name] = column[0].as_py()
+        except (ValueError, OverflowError) as error:
+            return RowError(name, f"cannot be read: {error}")
+    return row
 
 
 def _plain(file: Path) -> Read:
     """A text a line."""
-    for line, text in _lines(file):
+    for line, text in lines(file):
         if text.strip():
             yield line, {"text": text}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from array import array
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -10,7 +11,8 @@ from typing import Literal
 
 from core.api import DataSource, Row, RowError, UserError
 from plugins.jsonl.options import FilesOptions
-from plugins.jsonl.readers import COMPRESSED, READERS, STDIN, read, suffix_of
+from plugins.jsonl.readers import READERS, read, suffix_of
+from plugins.jsonl.text import COMPRESSED, STDIN, shown
 
 
 class Files(DataSource):
@@ -39,7 +41,7 @@ class Files(DataSource):
             return f"data.{split}={self._named(split)[0][0]}"
         file, line = (column[index] for column in self.places[split])
         path = self.files[split][file][0]
-        return f"{'stdin' if path == STDIN else path}:{line}"
+        return f"{shown(path)}:{line}"
 
     def share(self, split: str, index: int) -> float:
         """The file's, where several are mixed."""
@@ -78,10 +80,21 @@ def _checked(name: str, split: str) -> Sequence[Path]:
         UserError: there is none, or none that can be read.
     """
     file = Path(name).expanduser()
+    try:
+        return _found(file, split)
+    except OSError as error:  # a folder that may not be looked into, a name longer than the file system takes
+        raise UserError(
+            f"data.{split}={file} cannot be read: {error.strerror}", f"ls -ld {shlex.quote(str(file.parent))}"
+        ) from error
+
+
+def _found(file: Path, split: str) -> Sequence[Path]:
     if file == STDIN:
         return [file]
     if file.is_dir():
         return _inside(file, split)
+    if file.is_symlink() and not file.exists():
+        raise UserError(f"data.{split}={file} is a link that leads nowhere", f"ls -l {shlex.quote(str(file))}")
     if not file.exists():
         raise UserError(f"data.{split}={file} does not exist", _near(file, split))
     if suffix_of(file) not in READERS:
@@ -100,7 +113,10 @@ def _inside(folder: Path, split: str) -> Sequence[Path]:
     found = [f for f in sorted(folder.iterdir()) if f.is_file() and not f.name.startswith(".")]
     found = [f for f in found if suffix_of(f) in READERS and (f.suffix == ".arrow" or not saved)]
     if not found:
-        raise UserError(f"data.{split}={folder} holds no file with rows", f"files of {', '.join(READERS)}")
+        raise UserError(
+            f"data.{split}={folder} holds no file with rows",
+            f"files of {', '.join(READERS)} in it; folders inside it are not looked into",
+        )
     empty = next((file for file in found if file.stat().st_size == 0), None)
     if empty is not None:
         raise UserError(f"data.{split}={empty} is empty", "fill it, or take it out of the folder")

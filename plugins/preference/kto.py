@@ -49,6 +49,8 @@ class KTO(Objective):
 
     def prepare_rows(self, rows: Dataset) -> Dataset:
         """Give each row the answer of the one before it in its block, the first that of the last."""
+        from datasets import Features, Json
+
         listed: list[Any] = [_split(row) for row in rows.to_list()]
         size = self.options.block
         for start in range(0, len(listed), size):
@@ -56,7 +58,9 @@ class KTO(Objective):
             given = [row for row in block if row.get("completion")]  # the others are refused when they are encoded
             for row, before in zip(given, [*given[-1:], *given[:-1]], strict=True):
                 row["mismatched"] = before["completion"]
-        return rows.from_list(listed)
+        columns = dict.fromkeys(column for row in listed for column in row)
+        # a column may be text in one row and messages in the next
+        return rows.from_list(listed, Features({column: Json() for column in columns}))
 
     def encode(self, row: Row, tokenizer: PreTrainedTokenizerBase) -> Example:
         """``completion``, ``mismatched`` and the label.
@@ -82,7 +86,7 @@ class KTO(Objective):
         others = len(examples) - liked
         if not liked or not others:
             raise UserError(
-                f"every label is {'true' if liked else 'false'}: there is nothing to tell apart",
+                f"label: every one is {'true' if liked else 'false'}, so there is nothing to tell apart",
                 "rows with both labels, or objective=sft",
             )
         o = self.options

@@ -31,10 +31,13 @@ class Pairs(Objective):
         """
         if row["chosen"] == row["rejected"]:
             raise RowError("rejected", "is the same as chosen")
-        return {
-            name: answer_tokens(tokenizer, row.get("prompt"), row[name], tools=row.get("tools"), name=name)
+        chosen, rejected = (
+            answer_tokens(tokenizer, row.get("prompt"), row[name], tools=row.get("tools"), name=name)
             for name in ("chosen", "rejected")
-        }
+        )
+        if chosen.ids == rejected.ids:
+            raise RowError("rejected", "gives the same tokens as chosen")
+        return {"chosen": chosen, "rejected": rejected}
 
 
 def smoothed(logits_B: Tensor, smoothing: float) -> Tensor:

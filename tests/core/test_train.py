@@ -93,12 +93,12 @@ def test_what_was_left_out_of_the_rows_is_said(run, tmp_path, capsys):
     lines = [json.dumps(row) for row in rows]
     (tmp_path / "t.jsonl").write_text("\n".join([*lines, "{"]))
     (tmp_path / "v.jsonl").write_text("\n".join([*lines[:3], "{", "{"]))
-    sides = ["data.train=t.jsonl", "data.validation=v.jsonl", "data.on_bad_row=skip", "trainer.max_steps=1"]
-    run("method=lora", *sides, "data.max_length=30", "data.tolerance=1")
+    sides = ["data.train=t.jsonl", "data.validation=v.jsonl", "data.on_bad_row=skip", "data.tolerance=1"]
+    run("method=lora", *sides, "data.max_length=30", "trainer.max_steps=1")
     said = capsys.readouterr().out
-    assert "skipped: 1 row to train (2.4%), 2 rows held out (40.0%)" in said
+    assert "skipped: 1 row to train (2.4%); 2 rows held out (40.0%)\n       t.jsonl:41: not JSON" in said
     assert "cut to data.max_length=30: " in said
-    assert "trained on, too: 3 rows held out (60.0%)" in said
+    assert "trained on, too: 3 rows held out (60.0%), first v.jsonl:1" in said
     assert "columns that nothing reads: id" in said
 
 

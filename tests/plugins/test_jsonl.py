@@ -85,7 +85,7 @@ def test_parquet(tmp_path):
         ("rows.jsonl", lines(ONE) + "[1, 2]\n" + lines(TWO), "2", "is not an object"),
         ("rows.jsonl", lines(ONE) + "null\n" + lines(TWO), "2", "is not an object"),
         ("rows.json", f"[{json.dumps(ONE)},\n7,\n{json.dumps(TWO)}]", "2", "is not an object"),
-        ("rows.csv", 'prompt,completion\na,é\nb\nb,"d\ne"\n', "3", "has 1 columns, the header has 2"),
+        ("rows.csv", 'prompt,completion\na,é\nb\nb,"d\ne"\n', "3", "has 1 column, the header has 2"),
         ("rows.csv", 'prompt,completion\na,é\n"b"x,c\nb,"d\ne"\n', "3", "not CSV"),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_bad_row_stays_in_its_place(tmp_path, name, text, where, what):
         ("rows.json", f"[{json.dumps(ONE)},\n", "2", "the array does not end; nothing after it is read"),
         ("rows.json", f"[{json.dumps(ONE)},\n{{oops}}]", "2", "nothing after it is read"),
         ("rows.json", f"[{json.dumps(ONE)}]\n[]", "1", "the file goes on after its array"),
-        ("rows.csv", 'prompt,completion\na,é\nb,"never closed\n', "3", "unexpected end of data"),
+        ("rows.csv", 'prompt,completion\na,é\nb,"never closed\n', "3", "a quote is opened and never closed"),
     ],
 )
 def test_a_file_that_breaks_off_is_not_taken_for_a_whole_one(tmp_path, name, text, where, what):

@@ -177,7 +177,7 @@ class MethodContract(OnRealWeights):
             rig.plan.method.apply(model, context)
 
     def test_it_trains_on_every_quantizer_it_says(self) -> None:
-        """Those whose words it requires, whoever ships them; and there it can be measured in bfloat16, as it is used."""
+        """Those whose words it requires, whoever ships them; there it can be measured in bfloat16, as it is used."""
         tried = 0
         as_used = ["model.dtype=bfloat16", "metric=loss", f"data.validation={self.folder / 'rows.jsonl'}"]
         for name in self.registry.names("quant"):

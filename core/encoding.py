@@ -14,9 +14,9 @@ from core.contracts import Example, Objective, Row, Tokens
 from core.errors import RowError, UserError
 from core.example_file import record_batch
 from core.fitted import fitted
-from core.special import special_ids
 from core.formats import of_file
 from core.messages import conversation, oddities
+from core.special import special_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

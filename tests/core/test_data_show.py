@@ -224,7 +224,7 @@ def test_bad_rows_are_the_error_that_training_gives(show, capsys):
 
 
 def test_nothing_in_a_row_reaches_the_terminal_as_a_command(show):
-    _, out, _ = show([{"prompt": "\x1b]0;owned\x07\r\x00\u202e[bold]x[/bold]", "completion": "\x9b31m"}])
+    _, out, _ = show([{"prompt": "\x1b]0;owned\x07\r\x01\u202e[bold]x[/bold]", "completion": "\x9b31m"}])
     assert not {c for c in out if not c.isprintable()} - {"\n"}
     assert "[bold]x[/bold]" in out
     assert "⟦\\x9b31m<|im_end|>⟧" in out

@@ -3,107 +3,35 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch import nn
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from core import data_cache, weights
+from core import weights
 from core.batch import LaidOut
 from core.context import RunContext, with_reference
-from core.contracts import Head, Objective, Score
-from core.data import Encoded, encode
+from core.contracts import Objective, Score
 from core.devices import first, ranks
 from core.errors import UserError
 from core.groups import groups
 from core.layout import choose
-from core.lint import lint
 from core.memory import PeakMemory
 from core.micro_batches import batches, order, steps
 from core.plan import Plan
 from core.registry import AXES
 from core.row_file import row_key
-from core.rows import head_of, prepared, read_rows
+from core.run_data import Data as Data
+from core.run_data import read as read
 from core.run_files import anew
 from core.runfolder import OthersFolder, RunFolder
-
-
-@dataclass
-class Data:
-    """The rows of a run as the objective encodes them.
-
-    Attributes:
-        head: Which model class they need.
-        train: What is trained on.
-        validation: What is held out, or empty.
-        warnings: What is odd about them.
-    """
-
-    head: Head
-    train: Encoded
-    validation: Encoded
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def summary(self) -> str:
-        """How many rows and tokens, how much of them is learned, and what they were recognised as."""
-        facts = self.train.facts
-        return (
-            f"{len(self.train.rows):,} to train, {len(self.validation.rows):,} held out; {facts.tokens:,} tokens, "
-            f"{facts.supervised / max(1, facts.tokens):.1%} of them supervised; format {facts.format}"
-        )
-
-
-def read(plan: Plan) -> Data:
-    """Read, check and encode the rows.
-
-    Raises:
-        UserError: a file, a row or the whole set cannot be used.
-    """
-    if plan.options.batch_size < plan.objective.smallest_batch:
-        raise UserError(
-            f"data.batch_size={plan.options.batch_size} is too small: {plan.config.offers['objective'].part.name} "
-            f"compares examples with each other",
-            f"data.batch_size={plan.objective.smallest_batch}",
-        )
-    head, encoded, warnings = _encoded(plan)
-    train, held_out = encoded
-    odd = lint(train.facts, held_out.facts, plan.options.tolerance, plan.options.max_length)
-    return Data(head, train, held_out, (*odd, *warnings))
-
-
-def _encoded(plan: Plan) -> tuple[Head, list[Encoded], Sequence[str]]:
-    """Both sides, from the cache when an earlier run encoded them."""
-    stamp = plan.source.fingerprint() if plan.options.cache else None
-    name = data_cache.key(plan, stamp) if stamp is not None else None
-    if name is not None and (known := data_cache.find(name)) is not None:
-        return Head(**known[1]["head"]), known[0], known[1]["warnings"]
-    sides = read_rows(plan.source, plan.objective, plan.options, plan.config.seed)
-    if plan.options.cache and name is None:
-        name = data_cache.key(plan, [sha256(np.asarray(rows.hashes).tobytes()).hexdigest() for rows in sides])
-        if (known := data_cache.find(name)) is not None:
-            return Head(**known[1]["head"]), known[0], known[1]["warnings"]
-    ready = [prepared(rows, plan.objective) for rows in sides]
-    head = head_of(ready[0], plan.objective)
-    folder = data_cache.begin() if name is not None else None
-    try:
-        found = encode(ready, plan.objective, plan.tokenizer, plan.options, plan.facts.vocabulary, head, folder)
-        warnings = list(plan.objective.check_examples(found[0].examples))
-        if folder is not None and name is not None:
-            data_cache.keep(folder, name, found, {"head": asdict(head), "warnings": warnings})
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-    return head, found, warnings
 
 
 def open_folder(plan: Plan, resume: Path | None) -> RunFolder:

@@ -175,7 +175,7 @@ def _by_prefixes(tokenizer: Any, messages: Any, tools: Any, weights: Sequence[fl
             continue
         opening = messages[i]["role"] == "assistant"
         before = _render(tokenizer, messages[:i], tools, add_generation_prompt=opening) if i or opening else ""
-        after = _render(tokenizer, messages[: i + 1], tools)
+        after = _render(tokenizer, messages[: i + 1], tools) if i + 1 < len(messages) else text
         if not (text.startswith(after) and after.startswith(before)):
             raise RowError(
                 f"messages[{i}]", "cannot be told apart by the model's chat template: it rewrites earlier turns"
@@ -201,8 +201,7 @@ def _ended(tokenizer: Any, ids: list[int], supervised: list[float], spans: Seque
     Raises:
         UserError: the template puts no end token behind the assistant's text.
     """
-    added: Mapping[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
-    special = {*tokenizer.all_special_ids, *(id for id, token in added.items() if token.special)}
+    special = {*tokenizer.all_special_ids, *_added_special(tokenizer)}
     for start, end in spans:
         last = max((at for at in range(start, end) if ids[at] in special), default=None)
         if last is None:
@@ -213,6 +212,19 @@ def _ended(tokenizer: Any, ids: list[int], supervised: list[float], spans: Seque
             )
         supervised[last + 1 : end] = [0.0] * (end - last - 1)
     return supervised
+
+
+_added: WeakKeyDictionary[Any, tuple[int, frozenset[int]]] = WeakKeyDictionary()
+
+
+def _added_special(tokenizer: Any) -> frozenset[int]:
+    """Added tokens that are special; the library builds their table at each question, for a tenth of a row's time."""
+    size = len(tokenizer)
+    known = _added.get(tokenizer)
+    if known is None or known[0] != size:
+        added: Mapping[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
+        known = _added[tokenizer] = (size, frozenset(id for id, token in added.items() if token.special))
+    return known[1]
 
 
 def _render(tokenizer: Any, messages: Any, tools: Any, add_generation_prompt: bool = False) -> str:

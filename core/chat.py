@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from core.contracts import Row, Tokens
 from core.errors import RowError, UserError
@@ -186,7 +185,7 @@ def _by_prefixes(tokenizer: Any, messages: Any, tools: Any, weights: Sequence[fl
         if opening and not i:  # no template renders a conversation that has not begun
             raise RowError("messages[0]", "is the assistant's, and what it begins with cannot be told from its text")
         before = _render(tokenizer, messages[:i], tools, add_generation_prompt=opening) if i or opening else ""
-        after = _render(tokenizer, messages[: i + 1], tools)
+        after = _render(tokenizer, messages[: i + 1], tools) if i + 1 < len(messages) else text
         if not (text.startswith(after) and after.startswith(before)):
             raise RowError(
                 f"messages[{i}]", "cannot be told apart by the model's chat template: it rewrites earlier turns"

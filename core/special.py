@@ -18,9 +18,11 @@ _added: WeakKeyDictionary[Any, tuple[int, frozenset[int]]] = WeakKeyDictionary()
 
 def _added_special(tokenizer: Any) -> frozenset[int]:
     """Added tokens that are special; the library builds their table at each question, for a tenth of a row's time."""
+    if not hasattr(type(tokenizer), "added_tokens_decoder"):  # a tokenizer that is not transformers' own
+        return frozenset()
     size = len(tokenizer)
     known = _added.get(tokenizer)
     if known is None or known[0] != size:
-        added: Mapping[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
+        added: Mapping[int, Any] = tokenizer.added_tokens_decoder
         known = _added[tokenizer] = (size, frozenset(id for id, token in added.items() if token.special))
     return known[1]

@@ -31,20 +31,20 @@ def section(tmp_path: Path) -> Callable[..., str]:
 
 
 def _cells(text: str, *begins: str) -> list[str]:
-    """Of the one row of a table that begins so."""
+    """Of the first row of a table that begins so."""
     start = "| " + " | ".join(begins) + " | "
-    (line,) = [line for line in text.splitlines() if line.startswith(start)]
+    line = next(line for line in text.splitlines() if line.startswith(start))
     return line.removeprefix(start).removesuffix(" |").split(" | ")
 
 
 def test_training_beside_trl(section):
-    text = section("beside_trl.py", "--cases", "sft", "dpo", "--repeats", "1")
+    text = section("beside_trl.py", "--cases", "full", "dpo", "--repeats", "1")
     losses = {
         (case, who): float(_cells(text, case, who)[2])
-        for case, who in [("sft", "ours"), ("sft", "trl plain"), ("sft", "trl packing"), ("dpo", "ours")]
+        for case, who in [("full", "ours"), ("full", "trl plain"), ("full", "trl packing"), ("dpo", "ours")]
     }
-    assert losses["sft", "ours"] == losses["sft", "trl plain"] > 1
-    for case in ("sft", "dpo"):
+    assert losses["full", "ours"] == losses["full", "trl plain"] > 1
+    for case in ("full", "dpo"):
         best, faster, memory, gap, limit = _verdict(text, case)
         assert best.startswith("trl ")
         assert re.fullmatch(r"[\d.]+ \(aim [\d.]+: (not )?met\)", faster)

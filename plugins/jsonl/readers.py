@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import bz2
 import csv
-import gzip
 import io
 import json
 import lzma
 import shlex
-import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from core.api import Row, RowError, UserError
+from plugins.jsonl.containers import opened, plainly, suffix_of
 
 Read = Iterator[tuple[int, Row | RowError]]
 """(line, from 1; row), one after the other."""
-
-COMPRESSED: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-"""Suffix behind the file's own -> what opens it."""
-
-STDIN = Path("-")
-"""Standard input, one JSON object a line."""
 
 
 def read(file: Path) -> Read:
@@ -38,33 +33,13 @@ def read(file: Path) -> Read:
         raise UserError(
             f"{file} cannot be read: {error.strerror or error}", f"ls -l {shlex.quote(str(file))}"
         ) from error
-    except EOFError as error:
-        raise UserError(f"{file} breaks off: {error}", "copy it again") from error
-
-
-def suffix_of(file: Path) -> str:
-    """What kind it is, compressed or not.
-
-    Example:
-        >>> suffix_of(Path("rows.JSONL.gz")), suffix_of(Path("-"))
-        ('.jsonl', '.jsonl')
-    """
-    if file == STDIN:
-        return ".jsonl"
-    plain = file.with_suffix("") if file.suffix.lower() in COMPRESSED else file
-    return plain.suffix.lower()
-
-
-def _open(file: Path) -> IO[bytes]:
-    if file == STDIN:
-        return sys.stdin.buffer
-    opener = COMPRESSED.get(file.suffix.lower())
-    return cast("IO[bytes]", opener(file, "rb")) if opener else file.open("rb")
+    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        raise UserError(f"{file} breaks off or is damaged: {error}", "copy it again") from error
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     """Lines without their ends, from 1; a byte-order mark and CRLF are read as if absent."""
-    with _open(file) as stream:
+    with opened(file) as stream:
         for number, raw in enumerate(stream, 1):
             raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
             yield number, _decoded(raw, file, number).rstrip("\r\n")
@@ -83,7 +58,7 @@ def _decoded(raw: bytes, file: Path, line: int) -> str:
 
 def _text(file: Path) -> str:
     """All of a file that cannot be read line by line."""
-    with _open(file) as stream:
+    with opened(file) as stream:
         return _decoded(stream.read().removeprefix(b"\xef\xbb\xbf"), file, 1).replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -169,11 +144,13 @@ def _next(text: str, at: int) -> int:
 
 def _csv(file: Path) -> Read:
     csv.field_size_limit(2**31 - 1)
-    text = _text(file)
+    lines = _universal(file)
+    blank: list[str] = []
+    while (first := next(lines, "")) and not first.strip():
+        blank.append(first)
     # spreadsheets write what the country separates lists with
-    first = text.lstrip().partition("\n")[0]
     separator = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
+    reader = csv.reader(chain(blank, [first], lines), strict=True, delimiter=separator)
     header: Sequence[str] = []
     while True:
         line = reader.line_num + 1
@@ -188,6 +165,16 @@ def _csv(file: Path) -> Read:
             header = _header(file, cells)
         elif cells:
             yield line, _cells(header, cells)
+
+
+def _universal(file: Path) -> Iterator[str]:
+    """Lines with their ends, which are those of any system; no more than one is in memory."""
+    with opened(file) as stream:
+        try:
+            yield from io.TextIOWrapper(stream, "utf-8-sig", newline=None)
+        except UnicodeDecodeError:
+            _text(file)  # says where
+            raise
 
 
 def _header(file: Path, cells: Sequence[str]) -> Sequence[str]:
@@ -208,8 +195,9 @@ def _parquet(file: Path) -> Read:
     import pyarrow.parquet as pq
 
     try:
-        table: Any = pq.ParquetFile(file)
-        yield from _batches(table.iter_batches(1000))
+        with plainly(file) as source:
+            table: Any = pq.ParquetFile(source)
+            yield from _batches(table.iter_batches(1000))
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{file} is no parquet file: {str(error).splitlines()[0]}", "write it again") from error
 
@@ -219,7 +207,7 @@ def _arrow(file: Path) -> Read:
     import pyarrow as pa
 
     try:
-        with pa.memory_map(str(file)) as source:
+        with plainly(file) as source:
             magic = source.read(6)
             source.seek(0)
             if magic == b"ARROW1":

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from core.api import DataSource, Row, RowError, UserError
+from plugins.jsonl.containers import COMPRESSED, STDIN, suffix_of
 from plugins.jsonl.options import FilesOptions
-from plugins.jsonl.readers import COMPRESSED, READERS, STDIN, read, suffix_of
+from plugins.jsonl.readers import READERS, read
 
 
 class Files(DataSource):

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from core.contracts import Row, Tokens
 from core.errors import RowError, UserError
-from core.messages import check_messages, check_tools
+from core.messages import as_object, as_text, check_messages, check_tools, tidied
 from core.special import special_ids
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def chat_tokens(
     calling = next((i for i, message in enumerate(messages) if message.get("tool_calls")), None)
     if calling is not None and not mentions(tokenizer, "tool_calls"):
         raise RowError(f"messages[{calling}].tool_calls", "the model's chat template leaves calls of tools out")
+    messages = _as_it_takes_them(tokenizer, messages, tools)
     weights = [float(m["role"] == "assistant") for m in messages] if weights is None else list(weights)
     if template is not None and all(
         w in (0.0, float(m["role"] == "assistant")) for m, w in zip(messages, weights, strict=True)
@@ -96,7 +97,9 @@ def prompt_and_answer(row: Row, tokenizer: PreTrainedTokenizerBase) -> tuple[lis
     if last is None:
         raise RowError("messages", "has no assistant message")
     wanted = _answer(f"messages[{last}].content", messages[last].get("content"))
-    text = _render(tokenizer, messages[:last], check_tools(row.get("tools")), add_generation_prompt=True)
+    tools = check_tools(row.get("tools"))
+    before = _as_it_takes_them(tokenizer, messages[:last], tools)
+    text = _render(tokenizer, before, tools, add_generation_prompt=True)
     return _encode(tokenizer, text)[0], wanted
 
 
@@ -223,6 +226,17 @@ def _ended(tokenizer: Any, ids: list[int], supervised: list[float], spans: Seque
             )
         supervised[last + 1 : end] = [0.0] * (end - last - 1)
     return supervised
+
+
+def _as_it_takes_them(tokenizer: Any, messages: Sequence[Message], tools: Any) -> Sequence[Message]:
+    """Arguments of tool calls as objects, as transformers documents; as OpenAI's text where the template needs that."""
+    found = tidied(messages, as_object)
+    if any(message.get("tool_calls") for message in found):
+        try:
+            _render(tokenizer, found, tools)
+        except RowError:
+            return tidied(messages, as_text)
+    return found
 
 
 def _render(tokenizer: Any, messages: Any, tools: Any, add_generation_prompt: bool = False) -> str:

@@ -6,7 +6,8 @@ A sequence is its ids and the runs of its loss weights: how long each run is and
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from core.contracts import Example, Tokens
+from core.errors import UserError
 from core.row_file import Listed
 
 ROW, HASH, ASKED = "\0row", "\0hash", "\0asked"
@@ -144,19 +146,40 @@ class Writer:
         self.stream: Any = None
 
     def write(self, batch: pa.RecordBatch | None) -> None:
-        """Add one."""
+        """Add one.
+
+        Raises:
+            UserError: there is no room for it.
+        """
         if batch is None:
             return
         if self.path is None:
             self.kept.append(batch)
             return
-        if self.stream is None:
-            self.stream = pa.ipc.new_file(str(self.path), batch.schema)
-        self.stream.write_batch(batch)
+        with _room(self.path):
+            if self.stream is None:
+                self.stream = pa.ipc.new_file(str(self.path), batch.schema)
+            self.stream.write_batch(batch)
 
     def close(self) -> ExampleFile:
-        """What was written."""
+        """What was written.
+
+        Raises:
+            UserError: there is no room for it.
+        """
         if self.stream is None or self.path is None:
             return ExampleFile(self.kept)
-        self.stream.close()
+        with _room(self.path):
+            self.stream.close()
         return ExampleFile.open(self.path)
+
+
+@contextmanager
+def _room(path: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path.parent.parent} cannot be written: {error.strerror or error}",
+            "HOOKTUNE_CACHE=FOLDER with room in front of the command, or data.cache=false to hold the rows in memory",
+        ) from error

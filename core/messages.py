@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -114,6 +114,48 @@ def check_tools(tools: Any) -> list[Any] | None:
     if not isinstance(found, Sequence) or not all(isinstance(tool, Mapping) for tool in cast("Sequence[Any]", found)):
         raise RowError("tools", "is not a list of objects")
     return list(cast("Sequence[Any]", found))
+
+
+def tidied(messages: Sequence[Mapping[str, Any]], arguments: Callable[[Any], Any]) -> list[dict[str, Any]]:
+    """Messages without the empty keys that a table gives each of them, arguments of tool calls in one form.
+
+    Args:
+        messages: Checked ones.
+        arguments: What to make of the arguments of a call.
+    """
+    found = [{k: v for k, v in message.items() if v is not None or k == "content"} for message in messages]
+    for message in found:
+        if isinstance(calls := message.get("tool_calls"), list):
+            message["tool_calls"] = [_with_arguments(call, arguments) for call in cast("list[Any]", calls)]
+    return found
+
+
+def _with_arguments(call: Any, arguments: Callable[[Any], Any]) -> Any:
+    """Functions stand in a call or are it; whatever else a call is, the template says."""
+    if not isinstance(call, Mapping):
+        return call
+    given = cast("Mapping[str, Any]", call)
+    if "function" in given:
+        return {**given, "function": _with_arguments(given["function"], arguments)}
+    return {**given, "arguments": arguments(given["arguments"])} if "arguments" in given else given
+
+
+def as_object(value: Any) -> Any:
+    """JSON text as what it says, where it says anything.
+
+    Example:
+        >>> as_object('{"a": 1}'), as_object("a")
+        ({'a': 1}, 'a')
+    """
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def as_text(value: Any) -> str:
+    """The same as JSON text."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 SPEAKERS: Mapping[str, str] = {

@@ -10,6 +10,7 @@ from hashlib import sha256
 import numpy as np
 
 from core import data_cache
+from core.cache import cache_folder
 from core.contracts import Head
 from core.data import Encoded, encode
 from core.errors import UserError
@@ -76,12 +77,15 @@ def _encoded(plan: Plan) -> tuple[Head, list[Encoded], Sequence[str]]:
     ready = [prepared(rows, plan.objective) for rows in sides]
     head = head_of(ready[0], plan.objective)
     folder = data_cache.begin() if name is not None else None
+    kept = False
     try:
         found = encode(ready, plan.objective, plan.tokenizer, plan.options, plan.facts.vocabulary, head, folder)
         warnings = list(plan.objective.check_examples(found[0].examples))
         if folder is not None and name is not None:
-            data_cache.keep(folder, name, found, {"head": asdict(head), "warnings": warnings})
+            kept = data_cache.keep(folder, name, found, {"head": asdict(head), "warnings": warnings})
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+    if name is not None and not kept:
+        warnings.append(f"encoded rows are not kept for the next run: {cache_folder()} cannot be written")
     return head, found, warnings

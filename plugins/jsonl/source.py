@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from core.api import DataSource, Row, RowError, UserError
+from plugins.jsonl.containers import COMPRESSED, STDIN, suffix_of
 from plugins.jsonl.options import FilesOptions
-from plugins.jsonl.readers import READERS, read, suffix_of
-from plugins.jsonl.text import COMPRESSED, STDIN, shown
+from plugins.jsonl.readers import READERS, read
+from plugins.jsonl.text import shown
 
 
 class Files(DataSource):

@@ -129,5 +129,5 @@ def _near(file: Path, split: str) -> str:
     near = get_close_matches(file.name, beside, 1)
     if near:
         return f"did you mean {file.parent / near[0]}?"
-    hub = f", or data=hub data.train={file}" if len(file.parts) == 2 and not file.suffix else ""
+    hub = f", or data=hub data.path={file}" if len(file.parts) == 2 and not file.suffix else ""
     return f"data.{split}=FILE.jsonl (or .json, .csv, .parquet){hub}"

@@ -130,6 +130,13 @@ def test_without_a_near_name_the_kinds_are_named(tmp_path):
     assert ".parquet" in caught.value.fix
 
 
+def test_what_looks_like_a_hub_id_is_pointed_at_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="does not exist") as caught:
+        source("acme/sums").rows("train")
+    assert caught.value.fix.endswith("data=hub data.path=acme/sums")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [

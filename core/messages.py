@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, cast
@@ -218,35 +217,3 @@ def _calls(said: Any, at: str) -> list[dict[str, Any]]:
     if not all(isinstance(call, Mapping) and "name" in call for call in calls):
         raise RowError(f"{at}.value", "is no JSON with a name and arguments")
     return [{"type": "function", "function": dict(call)} for call in calls]
-
-
-DEEPEST = 100
-"""How deep lists and objects may stand in each other: JSON reads ten times that, and no more."""
-
-
-def check_text(value: Any, field: str = "", depth: int = 0) -> None:
-    """Every text in a row can be written as UTF-8, and is text.
-
-    Raises:
-        RowError: one holds half a character, which no tokenizer takes, or a NUL, which is no character of a text; or
-            the row is nested too deeply.
-    """
-    if depth > DEEPEST:
-        raise RowError(re.split(r"[.\[]", field, maxsplit=1)[0], f"is nested more than {DEEPEST} levels deep")
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise RowError(field, f"holds half a character (a lone surrogate) at {error.start + 1}") from None
-        if "\0" in value:
-            raise RowError(field, f"holds a NUL character at {value.index(chr(0)) + 1}")
-    elif isinstance(value, Mapping):
-        for key, inside in value.items():
-            try:
-                check_text(str(key))
-            except RowError as error:
-                raise RowError(field, f"has a column {shortened(repr(key), 40)}, which {error.what}") from None
-            check_text(inside, f"{field}.{key}" if field else str(key), depth + 1)
-    elif isinstance(value, list):
-        for i, inside in enumerate(value):
-            check_text(inside, f"{field}[{i}]", depth + 1)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from core.contracts import DataSource, Head, Objective, Row
 from core.errors import RowError, UserError
-from core.messages import check_text
 from core.options import DataOptions
 from core.recognised import Recognised
 from core.row_file import Listed, RowFile
+from core.row_text import check_text
 
 if TYPE_CHECKING:
     from datasets import Dataset

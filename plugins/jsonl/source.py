@@ -130,4 +130,4 @@ def _near(file: Path, split: str) -> str:
     if near:
         return f"did you mean {file.parent / near[0]}?"
     hub = f", or data=hub data.path={file}" if len(file.parts) == 2 and not file.suffix else ""
-    return f"data.{split}=FILE.jsonl (or .json, .csv, .parquet){hub}"
+    return f"data.{split}=FILE of {', '.join(READERS)}{hub}"

@@ -207,7 +207,7 @@ def test_calls_of_tools_are_learned_and_their_results_are_not(templated, name, a
         {"role": "assistant", "content": answer},
     ]
     if name not in CALLED:
-        with pytest.raises(RowError, match="tools: are left out"):
+        with pytest.raises(RowError, match="leaves calls of tools out"):
             chat_tokens(tokenizer, messages, tools=[TOOL])
         return
     (called, _), last = learned(tokenizer, chat_tokens(tokenizer, messages, tools=[TOOL]))

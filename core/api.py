@@ -26,10 +26,12 @@ from core.contracts import (
 )
 from core.errors import RowError, UserError
 from core.hookspecs import hookimpl
+from core.intervals import wilson
 from core.options import DataOptions, MetricOptions, ModelOptions, OptimOptions, one_of, within
 from core.records import Part
 
 if TYPE_CHECKING:
+    from core.answers import answer_tokens as answer_tokens
     from core.chat import chat_tokens as chat_tokens
     from core.chat import completion_tokens as completion_tokens
     from core.chat import prompt_and_answer as prompt_and_answer
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "PeftMethod": "core.peft_method",
+    "answer_tokens": "core.answers",
     "chat_tokens": "core.chat",
     "completion_tokens": "core.chat",
     "model_facts": "core.model_facts",
@@ -51,8 +54,8 @@ _LAZY = {
 __all__ = [
     "Batch", "Context", "DataOptions", "DataSource", "Example", "Head", "Loader", "LogProbs", "Loss", "Method",
     "Metric", "MetricOptions", "ModelFacts", "ModelOptions", "Objective", "Optim", "OptimOptions", "Part", "PeftMethod",
-    "Quantizer", "Row", "RowError", "Score", "Tokens", "UserError", "chat_tokens", "completion_tokens", "hookimpl",
-    "model_facts", "model_folder", "one_of", "prompt_and_answer", "token_logprobs", "within",
+    "Quantizer", "Row", "RowError", "Score", "Tokens", "UserError", "answer_tokens", "chat_tokens", "completion_tokens",
+    "hookimpl", "model_facts", "model_folder", "one_of", "prompt_and_answer", "token_logprobs", "wilson", "within",
 ]  # fmt: skip
 
 

@@ -54,6 +54,32 @@ class LaidOut(Batch):
         """(B,) positions of the last token of each sequence ``name`` in the flattened hidden states."""
         return self.ends_S.view(len(self.names), self.size)[self.names.index(name)]
 
+    def only(self, name: str) -> LaidOut:
+        """The same examples with the sequences ``name`` alone."""
+        at = self.names.index(name)
+        sequences = slice(at * self.size, (at + 1) * self.size)
+        mine_N = self.owners_N // self.size == at
+        if self.layout == "padded":
+            start = at * self.size * self.inputs["input_ids"].shape[1]
+            inputs = {k: v[sequences] if isinstance(v, Tensor) else v for k, v in self.inputs.items()}
+        else:
+            start = int(self.ends_S[sequences.start - 1]) + 1 if at else 0
+            rows = slice(start, int(self.ends_S[sequences.stop - 1]) + 1)
+            inputs = {k: v[:, rows] if k.endswith("_ids") else v for k, v in self.inputs.items()}
+            bounds = {k: v[sequences.start : sequences.stop + 1] for k, v in inputs.items() if k.startswith("cu_seq")}
+            inputs |= {k: v - v[0] for k, v in bounds.items()}
+        return replace(
+            self,
+            inputs=inputs,
+            names=(name,),
+            tokens=0,  # counted in the whole batch
+            sources_N=self.sources_N[mine_N] - start,
+            targets_N=self.targets_N[mine_N],
+            loss_weights_N=self.loss_weights_N[mine_N],
+            owners_N=self.owners_N[mine_N] - sequences.start,
+            ends_S=self.ends_S[sequences] - start,
+        )
+
     def to(self, device: torch.device | str, **kwargs: Any) -> LaidOut:
         """The same batch on another device; boundaries of sequences stay where the CPU can read them."""
 

@@ -97,7 +97,7 @@ def _train(argv: list[str]) -> int:
 
         run_hydra([*flags, *config.overrides], config.registry, lambda _: None)
         return 0
-    _warn(config.registry.warnings(config.choices))
+    _warn(config.registry.warnings(config.asked))
     import core
 
     core.train(config)
@@ -196,10 +196,24 @@ def _plugins(argv: list[str]) -> int:
     return plugins(argv)
 
 
+def _data(argv: list[str]) -> int:
+    from core.data_show import data
+
+    return data(argv)
+
+
+def _profile(argv: list[str]) -> int:
+    from core.profile import profile
+
+    return profile(argv)
+
+
 VERBS: Mapping[str, Callable[[list[str]], int]] = {
     "train": _train,
     "resume": _resume,
     "generate": _generate,
+    "data": _data,
+    "profile": _profile,
     "plugins": _plugins,
 }
 """Verb -> what it does with the rest of the command line."""

@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 from core import capabilities, schema
 from core.choices import NO_PART, default_choices
 from core.discovery import discover
-from core.errors import UserError
 from core.hydra_app import CONF, compose_tree, plain
 from core.normalise import normalise
 from core.options import ModelOptions
@@ -21,6 +20,15 @@ from core.trainer_options import TrainerOptions
 
 NAMED = ("method", "quant", "objective", "data", "optim", "loader", "model")
 """Axes that name a run's folder, in this order."""
+
+
+RATES: Mapping[tuple[bool, ...], float] = {
+    (True, False): 1e-3,
+    (False, False): 1e-5,
+    (True, True): 1e-4,
+    (False, True): 1e-6,
+}
+"""(whether an adapter is trained, whether from preferences) -> learning rate when ``optim.lr`` is null."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,11 @@ class Config:
     seed: int
     run_dir: str | None
     registry: Registry
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """Axis -> name, of what is chosen by more than being the default."""
+        return asked_for(self.choices, self.overrides)
 
     @property
     def what(self) -> str:
@@ -98,12 +111,16 @@ def from_composed(tree: DictConfig, choices: Mapping[str, str], typed: Sequence[
     """
     where = Experiment(choices.get("experiment"), registry)
     schema.check_root(tree, where.sets)
-    offers = {a: registry.find(a, n) for a, n in choices.items() if a in AXES and n not in NO_PART.get(a, ())}
-    _refuse_shadowed(choices, registry)
+    asked = asked_for(choices, typed)
+    parts = {axis: name for axis, name in choices.items() if axis in AXES and name not in NO_PART.get(axis, ())}
+    offers = {axis: registry.find(axis, name, axis in asked) for axis, name in parts.items()}
+    for axis, name in asked.items():
+        registry.check_yaml(axis, name)
     for axis in AXES:
         schema.check_name(tree, axis, choices[axis])
     if tree.optim.get("lr") is None and "lr" in tree.optim:
-        tree.optim.lr = 1e-3 if "adapter" in offers["method"].part.provides else 1e-5
+        adapter, preference = ("adapter", "method"), ("preference", "objective")
+        tree.optim.lr = RATES[tuple(word in offers[axis].part.provides for word, axis in (adapter, preference))]
     run = schema.to_options("run", tree.run, schema.RunOptions, "a run", where.sets)
     schema.to_options("plugins", tree.plugins, schema.PluginOptions, "plugins", where.sets)
     options = {
@@ -136,12 +153,10 @@ def with_metric(config: Config, name: str) -> Config:
     return replace(resolved, overrides=config.overrides)
 
 
-def _refuse_shadowed(choices: Mapping[str, str], registry: Registry) -> None:
-    for axis, name, owners in registry.shadowed():
-        if choices.get(axis) == name:
-            raise UserError(
-                f"{axis}/{name}.yaml is shipped twice, by {' and by '.join(owners)}", "uninstall one of them"
-            )
+def asked_for(choices: Mapping[str, str], typed: Sequence[str]) -> dict[str, str]:
+    """Axis -> name, of what is chosen by more than being the default."""
+    named, usual = {line.lstrip("+").partition("=")[0] for line in typed}, default_choices()
+    return {axis: name for axis, name in choices.items() if axis in named or name != usual.get(axis)}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from core.batch import Layout, lay_out
-from core.contracts import Batch, Context, Example, Head, Loader, ModelFacts, Objective, Row, Tokens
+from core.contracts import Batch, Context, Example, Head, Loader, Loss, ModelFacts, Objective, Row
+from core.fitted import fitted
+from core.groups import members
 from core.logprobs import token_logprobs
-from core.rows import row_key
+from core.row_file import Listed, row_key
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -25,7 +28,8 @@ class RunContext(Context):
 
     Attributes:
         examples: The training examples, reference values included.
-        order: Indices of the examples in the order they are trained.
+        drawn: Examples of each group that is drawn; a range stands for groups of one.
+        order: Indices of the groups in the order they are trained.
         referenced: Held-out examples by the key of their row, where the objective has a reference.
         layout: How batches lie; ``padded`` until the model was asked.
     """
@@ -41,6 +45,7 @@ class RunContext(Context):
     loader: Loader
     objective: Objective
     examples: Sequence[Example]
+    drawn: Sequence[Sequence[int]] | range
     order: Sequence[int]
     batch_size: int
     max_length: int
@@ -59,7 +64,8 @@ class RunContext(Context):
     def batches(self, count: int) -> Iterator[Batch]:
         """The first ``count`` training batches, on the model's device."""
         for start in range(0, min(count * self.batch_size, len(self.order)), self.batch_size):
-            chosen = [self.examples[i] for i in self.order[start : start + self.batch_size]]
+            some = self.order[start : start + self.batch_size]
+            chosen = [self.examples[i] for i in members(self.drawn, some)]
             yield lay_out(chosen, self.layout, self.pad).to(self.device)
 
     def losses(self, model: nn.Module, rows: Sequence[Row]) -> Iterator[tuple[float, float]]:
@@ -70,39 +76,42 @@ class RunContext(Context):
         Raises:
             ValueError: the objective has a reference, and a row is none of those held out.
         """
+        for some, loss in self._by_few(model, rows):
+            yield from [(float(loss.total) / some, float(loss.items) / some)] * some
+
+    def measures(self, model: nn.Module, rows: Sequence[Row]) -> Iterator[Mapping[str, float]]:
+        """``Loss.metrics`` of the objective for each row, each divided by its items."""
+        for some, loss in self._by_few(model, rows):
+            means = {name: float(total) / float(items) for name, (total, items) in loss.metrics.items() if float(items)}
+            yield from [means] * some
+
+    def _by_few(self, model: nn.Module, rows: Sequence[Row]) -> Iterator[tuple[int, Loss]]:
+        """Rows of a batch and their loss, as few as the objective can work on."""
         size = self.objective.smallest_batch
         starts = range(0, max(1, len(rows) - size + 1), size)  # the last batch takes what is left over
         for start in starts:
             some = rows[start:] if start == starts[-1] else rows[start : start + size]
-            batch = lay_out([self._example(row) for row in some], self.layout, self.pad).to(self.device)
+            examples = [example for row in some for example in self._examples(row)]
             with torch.no_grad():
-                loss = self.objective.loss(model, batch)
-            yield from [(float(loss.total) / len(some), float(loss.items) / len(some))] * len(some)
+                yield len(some), self.objective.loss(model, lay_out(examples, self.layout, self.pad).to(self.device))
 
-    def _example(self, row: Row) -> Example:
+    def _examples(self, row: Row) -> Sequence[Example]:
         if type(self.objective).reference is Objective.reference:
-            return cut(self.objective.encode(row, self.tokenizer), self.max_length)
+            example = self.objective.encode(row, self.tokenizer)
+            return fitted(example, self.max_length, split=self.objective.too_long == "split")
         found = self.referenced.get(row_key(row))
         if found is None:
             raise ValueError("losses of an objective with a reference are known for held-out rows only")
-        return found
+        return [found]
 
     def wrap_peft(self, model: nn.Module, config: PeftConfig) -> PeftModel:
         """The loader's way to put an adapter in."""
         return self.loader.wrap_peft(model, config, self.adapter)
 
 
-def cut(example: Example, max_length: int) -> Example:
-    """The example with each sequence cut from its end."""
-    return {
-        name: Tokens(value.ids[:max_length], value.loss_weights[:max_length]) if isinstance(value, Tokens) else value
-        for name, value in example.items()
-    }
-
-
 def with_reference(
     model: nn.Module, examples: Sequence[Example], objective: Objective, layout: Layout, pad: int, size: int
-) -> list[Example]:
+) -> Sequence[Example]:
     """The examples with the objective's reference values as further numbers, computed by ``model`` as it stands.
 
     In train mode with dropout off: int8 layers differ between the modes, and the loss must start where it should.
@@ -113,17 +122,21 @@ def with_reference(
         module.p = 0.0
     was_training = model.training
     model.train()
-    found: list[Example] = []
+    found: dict[str, array[float]] = {}
     try:
         for start in range(0, len(examples), size):
             some = examples[start : start + size]
             with torch.no_grad():
                 batch = lay_out(some, layout, pad).to(device)
                 values: Mapping[str, Tensor] = objective.reference(token_logprobs(model, batch))
-            columns = {name: value.tolist() for name, value in values.items()}
-            found += [{**example, **{n: c[i] for n, c in columns.items()}} for i, example in enumerate(some)]
+            for name, value in values.items():
+                found.setdefault(name, array("d")).extend(value.tolist())
     finally:
         model.train(was_training)
         for module, p in dropouts:
             module.p = p
-    return found
+
+    def example(index: int) -> Example:
+        return {**examples[index], **{name: values[index] for name, values in found.items()}}
+
+    return Listed(example, range(len(examples)))

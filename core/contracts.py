@@ -101,6 +101,10 @@ class Context(ABC):
         """``(total, items)`` of the run's objective for each row, without gradient, reference included."""
 
     @abstractmethod
+    def measures(self, model: nn.Module, rows: Sequence[Row]) -> Iterator[Mapping[str, float]]:
+        """``Loss.metrics`` of the run's objective for each row, each divided by its items, as ``losses`` runs it."""
+
+    @abstractmethod
     def wrap_peft(self, model: nn.Module, config: PeftConfig) -> PeftModel:
         """Let the loader put the adapter in: peft's way, or the loader's own."""
 
@@ -284,6 +288,10 @@ class Batch(ABC):
     def ends(self, name: str) -> Tensor:
         """(B,) positions of the last token of each sequence ``name`` in the flattened hidden states."""
 
+    @abstractmethod
+    def only(self, name: str) -> Batch:
+        """The same examples with the sequences ``name`` alone, for a forward of their own (KTO's has no gradient)."""
+
 
 class LogProbs(ABC):
     """Result of ``token_logprobs(model, batch)``: supervised tokens only, float32, in nats.
@@ -291,17 +299,27 @@ class LogProbs(ABC):
     Attributes:
         logprobs_N: Log-probability of each supervised token.
         loss_weights_N: Its weight.
+        uniform_N: Mean log-probability over the vocabulary, for label smoothing; when asked for.
+        logsumexp_N: Logarithm of the normaliser, for a z-loss; when asked for.
+        entropy_N: Of the distribution that predicts the token, without gradient; when asked for.
     """
 
     logprobs_N: Tensor
     loss_weights_N: Tensor
+    uniform_N: Tensor | None
+    logsumexp_N: Tensor | None
+    entropy_N: Tensor | None
 
     @abstractmethod
-    def sum(self, name: str) -> Tensor:
-        """(B,) weighted sum over the sequence ``name`` of each example."""
+    def sum(self, name: str, weights_N: Tensor | None = None) -> Tensor:
+        """(B,) weighted sum over the sequence ``name`` of each example; other weights in place of the batch's."""
 
     @abstractmethod
-    def mean(self, name: str) -> Tensor:
+    def weight(self, name: str, weights_N: Tensor | None = None) -> Tensor:
+        """(B,) sum of the weights over the sequence ``name`` of each example."""
+
+    @abstractmethod
+    def mean(self, name: str, weights_N: Tensor | None = None) -> Tensor:
         """(B,) the same divided by the sequence's weight."""
 
 
@@ -328,10 +346,15 @@ class Objective(ABC):
     Attributes:
         columns: Canonical columns a row must offer, checked before training; ``"a|b"`` is either.
         smallest_batch: Fewest examples of a micro-batch that it can work on.
+        metric: What ``metric=auto`` means for it; None leaves that to the data source.
+        too_long: What the core does to sequences of more than ``data.max_length`` tokens: ``cut`` them from the end, or
+            ``split`` them into examples of their own, for objectives with one sequence and no reference.
     """
 
     columns: ClassVar[frozenset[str]]
     smallest_batch: ClassVar[int] = 1
+    metric: ClassVar[str | None] = None
+    too_long: ClassVar[Literal["cut", "split"]] = "cut"
 
     def head(self, rows: Dataset) -> Head:
         """Which model class the rows need. Default: a causal language model."""
@@ -348,6 +371,14 @@ class Objective(ABC):
         Raises:
             RowError: the row cannot be used; the core adds file and line, counts, and stops or skips.
         """
+
+    def check_examples(self, examples: Sequence[Example]) -> Iterable[str]:
+        """Look at all training examples before a model is loaded; each line is shown as a warning. Default: none.
+
+        Raises:
+            UserError: nothing can be learned from them.
+        """
+        return ()
 
     def reference(self, logprobs: LogProbs) -> Mapping[str, Tensor]:
         """(B,) values under the frozen reference, computed once before step 1; found in ``batch.numbers``."""
@@ -377,6 +408,17 @@ class DataSource(ABC):
         Raises:
             UserError: there is nothing to read.
         """
+
+    def share(self, split: str, index: int) -> float:
+        """How often row ``index`` is taken in an epoch, where sets are mixed. Default: once."""
+        return 1.0
+
+    def fingerprint(self) -> str | None:
+        """What changes whenever the rows do, without reading them: a later run then starts from the cache at once.
+
+        Default: None; the rows are read and compared.
+        """
+        return None
 
     def origin(self, split: str, index: int) -> str:
         """Where row ``index`` (from 0) came from, such as ``"train.jsonl:17"``. Default: ``"train row 17"``."""

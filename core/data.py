@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-from core.contracts import Example, Head, Objective, Row, Tokens
+import numpy as np
+
+from core.contracts import Example, Head, Objective, Row
+from core.encoding import Encoder, Limits, OfRowError
+from core.encoding_pool import chunks
 from core.errors import RowError, UserError
+from core.example_file import HASH, ROW, ExampleFile, Writer
 from core.options import DataOptions
+from core.row_file import Listed
 from core.rows import Rows
 
 if TYPE_CHECKING:
@@ -25,42 +33,66 @@ class Encoded:
 
     Attributes:
         examples: What is trained or measured on.
-        rows: The canonical row of each.
+        rows: The canonical row of each, unusable ones left out.
         origins: Where each came from.
+        owners: (examples,) which of the rows each example is of; a long row may be several.
+        lengths: (examples,) tokens of each example.
+        shares: How often each example is taken in an epoch; None: each once.
+        facts: What is counted.
+    """
+
+    examples: Sequence[Example] = field(default_factory=list["Example"])
+    rows: Sequence[Row] = field(default_factory=list["Row"])
+    origins: Sequence[str] = field(default_factory=list["str"])
+    owners: Sequence[int] = ()
+    lengths: Sequence[int] = ()
+    shares: Sequence[float] | None = None
+    facts: Facts = field(default_factory=lambda: Facts())
+
+
+@dataclass
+class Facts:
+    """What is counted while rows are encoded.
+
+    Attributes:
         format: What the rows were recognised as.
         unused: Columns that nothing read.
-        skipped: Rows that could not be used.
+        rows: All rows.
+        skipped: Those that could not be used.
+        bad: What is wrong with them, a line each for some of each kind.
         truncated: Rows that were cut to ``data.max_length``.
+        endless: Rows with no end token to learn, though they were not cut.
+        doubled: Rows that begin with the first token (BOS) twice.
+        duplicates: Examples that are there already.
+        shared: Examples held out that are trained on, too.
+        disordered: Conversations in which somebody speaks out of turn.
+        unasked: Those in which the user says nothing.
+        toolless: Rows with tools that the chat template leaves out.
+        first: Name of one of these counts -> where the first of its rows stands.
         tokens: All tokens.
         supervised: Those with a loss weight.
         system: The system message that all rows share, or None.
+        digest: SHA-256 of the rows that were used.
     """
 
-    examples: list[Example] = field(default_factory=list["Example"])
-    rows: list[Row] = field(default_factory=list["Row"])
-    origins: list[str] = field(default_factory=list[str])
     format: str = ""
-    unused: tuple[str, ...] = ()
+    unused: Sequence[str] = ()
+    rows: int = 0
     skipped: int = 0
+    bad: Sequence[str] = ()
     truncated: int = 0
+    endless: int = 0
+    doubled: int = 0
+    duplicates: int = 0
+    shared: int = 0
+    disordered: int = 0
+    unasked: int = 0
+    toolless: int = 0
+    first: dict[str, str] = field(default_factory=dict[str, str])
     tokens: int = 0
     supervised: int = 0
     system: str | None = None
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What every example must keep to.
-
-    Attributes:
-        max_length: Tokens of a sequence.
-        vocabulary: Tokens that the model knows.
-        must_learn: Whether each sequence must hold a supervised token.
-    """
-
-    max_length: int
-    vocabulary: int
-    must_learn: bool
+    digest: str = ""
 
 
 def encode(
@@ -70,6 +102,7 @@ def encode(
     options: DataOptions,
     vocabulary: int,
     head: Head,
+    folder: Path | None = None,
 ) -> list[Encoded]:
     """Encode every row, and stop at or count those that cannot be used, of all sides together.
 
@@ -80,140 +113,118 @@ def encode(
         options: ``data.*``.
         vocabulary: Tokens that the model knows.
         head: Which model is trained; a language model must have something to learn in every row.
+        folder: Where examples are written; None keeps them in memory.
 
     Raises:
         UserError: a row cannot be used and ``data.on_bad_row`` is ``stop``, or none of a side can; the tokenizer does
             not fit the model.
     """
-    limits = Limits(options.max_length, vocabulary, must_learn=head.auto_class == Head().auto_class)
-    bad: list[tuple[str, RowError]] = []
+    must_learn = head.auto_class == Head().auto_class
+    limits = Limits(options.max_length, vocabulary, must_learn, split=objective.too_long == "split")
+    encoder = Encoder(objective, tokenizer, limits, options.columns)
+    bad: list[Bad] = []
     found: list[Encoded] = []
-    for rows in sides:
-        side, unusable = _encode_side(rows, objective, tokenizer, limits)
+    files: list[ExampleFile] = []
+    for number, rows in enumerate(sides):
+        side, file, unusable = _encode_side(rows, encoder, folder and folder / f"{number}.arrow")
         found.append(side)
+        files.append(file)
         bad += unusable
-    total = sum(len(rows.rows) for rows in sides)
-    nothing_left = any(rows.rows and not side.rows for rows, side in zip(sides, found, strict=True))
+    nothing_left = any(len(rows.rows) and not len(side.rows) for rows, side in zip(sides, found, strict=True))
     if bad and (options.on_bad_row == "stop" or nothing_left):
-        raise _unusable(bad, total, nothing_left)
+        raise _unusable(bad, sum(len(rows.rows) for rows in sides), nothing_left)
+    for side, rows, file in zip(found[1:], sides[1:], files[1:], strict=True):
+        _count(side.facts, "shared", rows, file.column(ROW)[np.isin(file.column(HASH), files[0].column(HASH))])
     return found
 
 
-def _encode_side(
-    rows: Rows, objective: Objective, tokenizer: PreTrainedTokenizerBase, limits: Limits
-) -> tuple[Encoded, list[tuple[str, RowError]]]:
-    found = Encoded(format=rows.format, unused=rows.unused)
-    bad: list[tuple[str, RowError]] = []
-    for origin, row in zip(rows.origins, rows.rows, strict=True):
-        try:
-            if isinstance(row, RowError):
-                raise row
-            _check_columns(row, objective)
-            example = objective.encode(row, tokenizer)
-            _check_ids(example, limits.vocabulary)
-            example, cut = _fitted(example, row, limits)
-        except RowError as error:
-            bad.append((origin, error))
-            continue
-        except UserError as error:  # of the model or its template; the row shows where it was seen
-            raise UserError(f"{origin}: {error.what}", error.fix) from None
-        found.examples.append(example)
-        found.rows.append(row)
-        found.origins.append(origin)
-        found.truncated += cut
-    found.skipped = len(bad)
-    _count(found)
-    return found, bad
+def _count(facts: Facts, kind: str, rows: Rows, which: Sequence[int]) -> None:
+    """Add to a count, and note where the first row of it stands."""
+    setattr(facts, kind, getattr(facts, kind) + len(which))
+    if len(which):
+        facts.first.setdefault(kind, rows.origins[int(which[0])])
 
 
-def _check_columns(row: Row, objective: Objective) -> None:
-    for needed in sorted(objective.columns):
-        if not any(row.get(column) is not None for column in needed.split("|")):
-            raise RowError(needed.replace("|", " or "), "is missing")
-
-
-def _check_ids(example: Example, vocabulary: int) -> None:
-    largest = max((max(value.ids, default=0) for value in example.values() if isinstance(value, Tokens)), default=0)
-    if largest >= vocabulary:
-        raise UserError(
-            f"the tokenizer gives token {largest}, the model knows {vocabulary:,}: they do not belong together",
-            "model.path=A_MODEL with its own tokenizer",
-        )
-
-
-class TooLongError(RowError):
-    """The prompt alone fills ``data.max_length``.
+@dataclass(frozen=True)
+class Bad:
+    """A row that cannot be used.
 
     Attributes:
-        needed: Tokens of the whole sequence.
+        origin: Where it came from.
+        field: The column at fault.
+        what: What is wrong.
+        needed: Tokens that it would take, where it is too long.
     """
 
-    def __init__(self, field: str, what: str, needed: int) -> None:
-        super().__init__(field, what)
-        self.needed = needed
+    origin: str
+    field: str
+    what: str
+    needed: int = 0
+
+    def __str__(self) -> str:
+        """The line that is shown."""
+        return f"{self.origin}: {RowError(self.field, self.what)}"
+
+    @property
+    def kind(self) -> str:
+        """Numbers and quoted values differ from row to row; the kind does not."""
+        text = "".join("#" if c.isdigit() else c for c in str(RowError(self.field, self.what)))
+        return text.split("'")[0].split(":")[0] if self.field == "" else text.split("'")[0]
 
 
-def _fitted(example: Example, row: Row, limits: Limits) -> tuple[Example, bool]:
-    """Cut each sequence from its end; something supervised must remain where tokens are learned."""
-    max_length = limits.max_length
-    kept: dict[str, Tokens | int | float] = {}
-    cut = False
-    for name, value in example.items():
-        if not isinstance(value, Tokens):
-            kept[name] = value
-            continue
-        # the first token has nothing before it that could predict it
-        weights = [0.0, *value.loss_weights[1:max_length]]
-        if limits.must_learn and not any(weights):
-            if any(value.loss_weights[1:]):
-                first = next(i for i, weight in enumerate(value.loss_weights) if weight)
-                what = f"the prompt alone takes {first} tokens, data.max_length is {max_length}"
-                column = next((column for column in ("messages", "prompt") if row.get(column)), name)
-                raise TooLongError(column, what, len(value.ids))
-            raise RowError(name, "has no supervised token")
-        cut |= len(value.ids) > max_length
-        kept[name] = Tokens(list(value.ids[:max_length]), weights)
-    return kept, cut
+def _encode_side(rows: Rows, encoder: Encoder, path: Path | None) -> tuple[Encoded, ExampleFile, list[Bad]]:
+    facts = Facts(rows.format, rows.unused, rows=len(rows.rows))
+    bad: dict[int, Bad] = {}
+    systems: set[str | None] = set()
+    writer = Writer(path)
+    try:
+        for chunk in chunks(encoder, enumerate(rows.rows), len(rows.rows)):
+            bad |= {row: Bad(rows.origins[row], name, what, needed) for row, name, what, needed in chunk.bad}
+            facts.tokens += chunk.tokens
+            facts.supervised += chunk.supervised
+            for kind, which in chunk.odd.items():
+                _count(facts, kind, rows, which)
+            systems |= chunk.systems
+            writer.write(chunk.batch)
+    except OfRowError as error:  # of the model or its template; the row shows where it was seen
+        raise UserError(f"{rows.origins[error.row]}: {error.what}", error.fix) from None
+    file = writer.close()
+    good = [i for i in range(len(rows.rows)) if i not in bad]
+    facts.skipped, facts.bad = len(bad), _named(list(bad.values()))
+    facts.system = systems.pop() if len(systems) == 1 else None
+    firsts = np.unique(file.column(HASH), return_index=True)[1]
+    _count(facts, "duplicates", rows, np.delete(file.column(ROW), firsts).tolist())
+    facts.digest = _digest([rows.hashes[i] for i in good] if rows.hashes else [])
+    encoded = Encoded(
+        file.listed(),
+        Listed(cast("Any", rows.rows).__getitem__, good),
+        Listed(rows.origins.__getitem__, good),
+        file.owners(),
+        file.lengths(),
+        None if rows.shares is None else [rows.shares[i] for i in file.column(ROW)],
+        facts,
+    )
+    return encoded, file, list(bad.values())
 
 
-def _unusable(bad: Sequence[tuple[str, RowError]], total: int, nothing_left: bool) -> UserError:
+def _digest(hashes: Sequence[int]) -> str:
+    return hashlib.sha256(np.asarray(hashes, np.uint64).tobytes()).hexdigest()
+
+
+def _unusable(bad: Sequence[Bad], total: int, nothing_left: bool) -> UserError:
     """The first rows of each kind in full, the rest as numbers."""
-    kinds = Counter(_kind(error) for _, error in bad)
-    shown: Counter[str] = Counter()
-    lines: list[str] = []
-    for origin, error in bad:
-        kind = _kind(error)
-        shown[kind] += 1
-        if shown[kind] <= SHOWN:
-            lines.append(f"{origin}: {error}")
-    lines += [f"... and {n - SHOWN} more of this kind: {kind}" for kind, n in kinds.items() if n > SHOWN]
-    what = "\n       ".join([*lines, f"{len(bad):,} of {total:,} rows cannot be used"])
-    needed = max((error.needed for _, error in bad if isinstance(error, TooLongError)), default=0)
+    what = "\n       ".join([*_named(bad), f"{len(bad):,} of {total:,} rows cannot be used"])
+    needed = max(row.needed for row in bad)
     mend = f"data.max_length={needed}" if needed else "mend the rows"
     return UserError(what, mend if nothing_left else f"{mend}, or leave them out: data.on_bad_row=skip")
 
 
-def _kind(error: RowError) -> str:
-    """Numbers and quoted values differ from row to row; the kind does not."""
-    text = "".join("#" if c.isdigit() else c for c in str(error))
-    return text.split("'")[0].split(":")[0] if error.field == "" else text.split("'")[0]
-
-
-def _count(found: Encoded) -> None:
-    for example in found.examples:
-        for value in example.values():
-            if isinstance(value, Tokens):
-                found.tokens += len(value.ids)
-                found.supervised += sum(weight != 0 for weight in value.loss_weights)
-    found.system = _shared_system(found.rows)
-
-
-def _shared_system(rows: Sequence[Row]) -> str | None:
-    systems = {_system(row) for row in rows}
-    return systems.pop() if len(systems) == 1 else None
-
-
-def _system(row: Row) -> str | None:
-    messages: Any = row.get("messages") or [{}]
-    first = messages[0]
-    return first["content"] if first.get("role") == "system" else None
+def _named(bad: Sequence[Bad]) -> list[str]:
+    kinds = Counter(row.kind for row in bad)
+    shown: Counter[str] = Counter()
+    lines: list[str] = []
+    for row in bad:
+        shown[row.kind] += 1
+        if shown[row.kind] <= SHOWN:
+            lines.append(str(row))
+    return lines + [f"... and {n - SHOWN:,} more of this kind: {kind}" for kind, n in kinds.items() if n > SHOWN]

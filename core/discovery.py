@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def _add_folder(registry: Registry, manager: pluggy.PluginManager, name: str) ->
 def _installed(registry: Registry, disable: Collection[str]) -> Iterator[EntryPoint]:
     only = os.environ.get("HOOKTUNE_PLUGINS")
     wanted = None if only is None else {name.strip() for name in only.split(",")}
-    entries = entry_points(group="hooktune")
+    entries = _entries(registry)
     seen: set[tuple[str, str, str]] = set()
     for entry in entries:
         key = (entry.name, entry.value, entry.dist.name if entry.dist else "")
@@ -80,8 +80,23 @@ def _installed(registry: Registry, disable: Collection[str]) -> Iterator[EntryPo
             continue
         seen.add(key)
         yield entry
-    _note_absent(registry, "HOOKTUNE_PLUGINS", wanted or (), entries.names)
-    _note_absent(registry, "plugins.disable", disable, {*entries.names, *_built_in()})
+    names = {entry.name for entry in entries}
+    _note_absent(registry, "HOOKTUNE_PLUGINS", wanted or (), names)
+    _note_absent(registry, "plugins.disable", disable, {*names, *_built_in()})
+
+
+def _entries(registry: Registry) -> list[EntryPoint]:
+    """Entry points of our group; a distribution whose list cannot be read, of whatever group, is noted."""
+    try:
+        return list(entry_points(group="hooktune"))
+    except Exception:  # one line without "=" in one of them; importlib.metadata does not say whose
+        found: dict[str, list[EntryPoint]] = {}
+        for distribution in distributions():
+            try:
+                found.setdefault(distribution.name, list(distribution.entry_points.select(group="hooktune")))
+            except Exception as error:
+                registry.notes.append(f"entry points of {distribution.name} cannot be read: {reason(error)}")
+        return [entry for entries in found.values() for entry in entries]
 
 
 def _note_absent(registry: Registry, where: str, names: Collection[str], known: Collection[str]) -> None:
@@ -93,6 +108,11 @@ def _note_absent(registry: Registry, where: str, names: Collection[str], known: 
 def _add_entry(registry: Registry, manager: pluggy.PluginManager, entry: EntryPoint) -> None:
     distribution = entry.dist.name if entry.dist else entry.value
     version = entry.dist.version if entry.dist else ""
+    if not EntryPoint.pattern.fullmatch(entry.value):
+        registry.broken.append(
+            Broken(entry.name, distribution, version, f"its entry point {entry.value!r} is no module")
+        )
+        return
     _register(registry, manager, entry.load, entry.name, distribution, version, _conf_of(entry))
 
 

@@ -11,6 +11,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 
 from core.discovery import discover
+from core.errors import UserError
 from core.loading import label
 from core.plugin_list import state
 from core.registry import HERE, Registry
@@ -38,8 +39,8 @@ def doctor() -> int:
     print(f"hooktune     {HERE}")
     device, broken = accelerator()
     print(f"accelerator  {device}")
-    problems = [*([(device, "pip install torch")] if broken else []), *_versions(), *_plugins(registry)]
-    unready = [*_unready(registry)]
+    unready, faulty = _unready(registry)
+    problems = [*([(device, "pip install torch")] if broken else []), *_versions(), *_plugins(registry), *faulty]
     print(f"plugins      {len(registry.plugins)} answered, {len(registry.broken)} broken; {len(registry.offers)} parts")
     for what, fix in problems:
         print(f"\n  wrong: {what}\n    fix: {fix}")
@@ -89,7 +90,17 @@ def _plugins(registry: Registry) -> Iterator[tuple[str, str]]:
         yield note, "rename or uninstall what it names"
 
 
-def _unready(registry: Registry) -> Iterator[str]:
+def _unready(registry: Registry) -> tuple[list[str], list[tuple[str, str]]]:
+    """Parts that lack a package of somebody else's, and parts that are faulty themselves."""
+    lacking: list[str] = []
+    faulty: list[tuple[str, str]] = []
     for offer in registry.offers:
-        if (word := state(registry, offer)) != "ready":
-            yield f"{label(offer)}: {word}" + (f"; {offer.part.install}" if offer.part.install else "")
+        if (word := state(registry, offer)) == "ready":
+            continue
+        try:
+            registry.find(offer.axis, offer.part.name)
+        except UserError:
+            lacking.append(f"{label(offer)}: {word}" + (f"; {offer.part.install}" if offer.part.install else ""))
+        else:
+            faulty.append((f"{label(offer)}: {word}", f"pip install -U {offer.distribution}, or tell its authors"))
+    return lacking, faulty

@@ -23,6 +23,16 @@ class UserError(Exception):
         return f"error: {self.what}\n  fix: {self.fix}"
 
 
+def shortened(text: str, longest: int = 300) -> str:
+    """Text that may quote what stands in a file, which may be megabytes.
+
+    Example:
+        >>> shortened("a" * 1000, 3)
+        'aaa...'
+    """
+    return text if len(text) <= longest else text[:longest] + "..."
+
+
 class RowError(Exception):
     """What is wrong with one row of data; the core adds file and line, counts, and stops or skips.
 
@@ -39,8 +49,8 @@ class RowError(Exception):
 
     def __init__(self, field: str, what: str) -> None:
         super().__init__(field, what)
-        self.field = field
-        self.what = what
+        self.field = shortened(field)
+        self.what = shortened(what)
 
     def __str__(self) -> str:
         return f"{self.field}: {self.what}" if self.field else self.what

@@ -7,7 +7,7 @@ import random
 import signal
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -31,7 +31,7 @@ def fit(
     dtype: torch.dtype,
     stop: StopOnSignal,
     log: Callable[[Mapping[str, Any]], None],
-    progress: Callback,
+    watching: Sequence[Callback],
     resume: Path | None = None,
 ) -> None:
     """Train.
@@ -44,7 +44,7 @@ def fit(
         dtype: What products are computed in; trained weights are float32.
         stop: Ends the run with a checkpoint when a signal came; it is listening.
         log: Called with each line of ``metrics.jsonl``.
-        progress: Shows it.
+        watching: Callbacks that look on.
         resume: A checkpoint to go on from.
 
     Raises:
@@ -61,7 +61,7 @@ def fit(
                 RandomState(),
                 *lesson.method.callbacks(lesson.context),
                 StepLog(log),
-                progress,
+                *watching,
                 stop,
             ],
             logger=False,

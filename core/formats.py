@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, cast
 
 from core.contracts import Row
-from core.errors import RowError, UserError
+from core.converted import CONVERTED
+from core.errors import RowError, UserError, shortened
+from core.messages import with_system
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
+    "preference": ("chosen", "rejected"),
     "messages": ("messages",),
+    "sharegpt": ("conversations",),
     "alpaca": ("instruction", "output"),
     "prompt-completion": ("prompt", "completion"),
+    "unpaired": ("prompt", "completion", "label"),
+    "text": ("text",),
 }
 """Format -> the columns that make it out, tried in this order."""
 
-WITH_PAIRS = ("input", "system")
-"""What else a prompt and its completion may have beside them."""
+OFFERS: Mapping[str, tuple[str, ...]] = {
+    **FORMATS,
+    "sharegpt": ("messages",),
+    "alpaca": ("prompt", "completion"),
+}
+"""Format -> the canonical columns that come of it."""
+
+BESIDE: Mapping[str, tuple[str, ...]] = {
+    "preference": ("conversations", "system"),
+    "sharegpt": ("system",),
+    "alpaca": ("input", "system"),
+    "prompt-completion": ("system",),
+    "unpaired": ("system",),
+}
+"""Format -> what else is read."""
 
 CANONICAL = ("messages", "prompt", "completion", "chosen", "rejected", "label", "text", "tools", "weight")
 
@@ -41,21 +62,45 @@ def recognise(columns: Collection[str], wanted: str, mapped: Mapping[str, str], 
         if ours not in CANONICAL:
             raise UserError(f"data.columns.{ours}: there is no such column", f"one of {', '.join(CANONICAL)}")
         if theirs not in columns:
-            raise UserError(
-                f"data.columns.{ours}={theirs}: the data have no such column", f"one of {', '.join(sorted(columns))}"
-            )
+            raise UserError(f"data.columns.{ours}={theirs}: the data have no such column", f"one of {listed(columns)}")
     if wanted != "auto":
         return wanted
     here = set(columns) | set(mapped)
-    for name, needed in FORMATS.items():
-        if here.issuperset(needed):
-            return name
-    if objective and all(here & set(needed.split("|")) for needed in objective):
+    found = [name for name, needed in FORMATS.items() if here.issuperset(needed)]
+    asked = [set(needed.split("|")) for needed in objective]
+    # what the objective can work on comes first: a file may have text beside prompt and completion
+    found.sort(key=lambda name: -sum(bool(one & set(OFFERS[name])) for one in asked))
+    if found and (not asked or any(one & set(OFFERS[found[0]]) for one in asked)):
+        return found[0]
+    # an answer without a prompt is a column that is misspelt, no format of its own
+    if asked and all(here & one for one in asked) and ("prompt" in here or "completion" not in here):
         return "columns"
-    raise UserError(
-        f"the data's format is not recognised from its columns: {', '.join(sorted(columns)) or 'none'}",
-        "data.columns.prompt=COLUMN data.columns.completion=COLUMN, or data.columns.messages=COLUMN",
-    )
+    if found:
+        raise UserError(
+            f"the objective needs {_and(objective)}, the data offer {_and(OFFERS[found[0]])} ({found[0]})",
+            "an objective for such rows, or data.columns.COLUMN=COLUMN OF THE FILE",
+        )
+    raise UserError(f"the data's format is not recognised from its columns: {listed(columns) or 'none'}", _meant(here))
+
+
+def _meant(here: set[str]) -> str:
+    """A mapping, where every column that a format lacks is there under nearly its name."""
+    for needed in FORMATS.values():
+        near = {name: get_close_matches(name, here - set(needed), 1, 0.75) for name in needed if name not in here}
+        if all(near.values()) and near.keys() <= set(CANONICAL):
+            return "did you mean " + " ".join(f"data.columns.{name}={found[0]}" for name, found in near.items()) + "?"
+    return "data.columns.prompt=COLUMN data.columns.completion=COLUMN, or data.columns.messages=COLUMN"
+
+
+def listed(columns: Collection[str]) -> str:
+    """Names of columns in a line; they may be many, long, or hold what no terminal shows.
+
+    Example:
+        >>> listed(["b", "a"])
+        'a, b'
+    """
+    names = [shortened(name if name.isprintable() else repr(name), 40) for name in sorted(columns)]
+    return ", ".join(names[:20]) + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")
 
 
 def unused(columns: Collection[str], form: str, mapped: Mapping[str, str]) -> tuple[str, ...]:
@@ -65,34 +110,21 @@ def unused(columns: Collection[str], form: str, mapped: Mapping[str, str]) -> tu
         >>> unused(["id", "instruction", "input", "output"], "alpaca", {})
         ('id',)
     """
-    read = {*CANONICAL, *FORMATS.get(form, ()), *mapped.values(), *(WITH_PAIRS if form != "messages" else ())}
+    read = {*CANONICAL, *FORMATS.get(form, ()), *mapped.values(), *BESIDE.get(form, ())}
     return () if form == "columns" else tuple(sorted(set(columns) - read))
 
 
-def check_text(value: Any, field: str = "") -> None:
-    """Every text in a row can be written as UTF-8.
-
-    Raises:
-        RowError: one holds half a character, which no tokenizer takes.
-    """
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise RowError(field, f"holds half a character (a lone surrogate) at {error.start + 1}") from None
-    elif isinstance(value, Mapping):
-        for key, inside in value.items():
-            check_text(inside, f"{field}.{key}" if field else str(key))
-    elif isinstance(value, list):
-        for i, inside in enumerate(value):
-            check_text(inside, f"{field}[{i}]")
-
-
-def canonical(row: Mapping[str, Any], form: str, mapped: Mapping[str, str]) -> Row:
+def canonical(row: Mapping[str, Any], form: str, mapped: Mapping[str, str], system: str | None = None) -> Row:
     r"""A row in canonical columns.
 
+    Args:
+        row: As it was read.
+        form: Its format.
+        mapped: ``data.columns``, canonical -> file's.
+        system: System message of rows that have none; empty takes away those that are there.
+
     Raises:
-        RowError: a column is missing, or holds no text.
+        RowError: a column is missing, or holds neither text nor messages.
 
     Example:
         >>> canonical({"instruction": "Add.", "input": "1 2", "output": "3"}, "alpaca", {})
@@ -101,29 +133,53 @@ def canonical(row: Mapping[str, Any], form: str, mapped: Mapping[str, str]) -> R
     taken = set(mapped.values())
     named = {key: value for key, value in row.items() if key not in taken}
     named |= {ours: row[theirs] for ours, theirs in mapped.items() if theirs in row}
-    needed = FORMATS.get(form, ())
-    for column in needed:
+    for column in FORMATS.get(form, ()):
         if named.get(column) is None:
             raise RowError(mapped.get(column, column), "is missing")
-        if form != "messages" and not isinstance(named[column], str):
+        if form in ONLY_TEXT and not isinstance(named[column], str):
             raise RowError(mapped.get(column, column), "is not text")
-    system = _text(named, "system") if form in ("alpaca", "prompt-completion") else ""
-    if form == "alpaca":
-        more = _text(named, "input")
-        prompt = f"{named['instruction']}\n\n{more}" if more.strip() else named["instruction"]
-        kept = {key: value for key, value in named.items() if key not in ("instruction", "input", "output")}
-        named = {**kept, "prompt": prompt, "completion": named["output"]}
-    return {**named, "messages": _conversation(system, named)} if system.strip() else named
+    if system is not None and form in BESIDE:
+        named = {**named, "system": system and (named.get("system") or system)}
+    try:
+        found = CONVERTED[form](named) if form in CONVERTED else named
+    except RowError as error:
+        raise RowError(of_file(error.field, mapped), error.what) from None
+    return found if system is None else {n: _addressed(v, system) if n in STARTS else v for n, v in found.items()}
 
 
-def _text(row: Mapping[str, Any], column: str) -> str:
-    """A column that may be missing."""
-    value = row.get(column) or ""
-    if not isinstance(value, str):
-        raise RowError(column, "is not text")
-    return value
+def of_file(field: str, mapped: Mapping[str, str]) -> str:
+    """A column, or a place in it, as the user's file calls it.
+
+    Example:
+        >>> of_file("messages[1].content", {"messages": "dialog"})
+        'dialog[1].content'
+    """
+    column = re.split(r"[.\[]", field, maxsplit=1)[0]
+    return mapped.get(column, column) + field[len(column) :]
 
 
-def _conversation(system: str, row: Mapping[str, Any]) -> list[dict[str, str]]:
-    said = (("system", system), ("user", row["prompt"]), ("assistant", row["completion"]))
-    return [{"role": role, "content": content} for role, content in said]
+STARTS = ("messages", "prompt")
+"""Columns that a conversation begins in."""
+
+
+def _addressed(messages: Any, system: str) -> Any:
+    """The conversation behind a system message, or without one where ``system`` is empty."""
+    if not isinstance(messages, list) or not all(isinstance(message, Mapping) for message in messages):
+        return messages
+    said = cast("list[dict[str, Any]]", messages)
+    if not system:
+        return said[1:] if said and said[0].get("role") == "system" else said
+    return with_system(system, said)
+
+
+ONLY_TEXT = ("alpaca", "text")
+
+
+def _and(names: Collection[str]) -> str:
+    """Names in a line.
+
+    Example:
+        >>> _and({"label", "messages|completion"})
+        'label and messages or completion'
+    """
+    return " and ".join(name.replace("|", " or ") for name in sorted(names))

@@ -18,6 +18,8 @@ usage: python -m core [VERB] [AXIS=NAME ...] [KEY=VALUE ...]        (also: hookt
   train                  fine-tune; no verb means this
   resume RUN             go on with a run that was stopped
   generate RUN "PROMPT"  ask the base and the tuned model, side by side
+  data show              the first rows as they are trained on; also: --rows 3, --split validation, --html FILE
+  profile                a few steps under torch's profiler: a table of operators and a trace; also: --steps 3
   plugins list           the parts that are here; also: show NAME, new KIND NAME, check NAME, doctor
 
   -m                     a run for each combination:  -m method=lora,full seed=0,1
@@ -80,7 +82,7 @@ def _foreign(distribution: str) -> bool:
 
 def summary_of(file: Path) -> str:
     """The first comment of a yaml that is no Hydra directive."""
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("#") and "@package" not in line:
             return line.lstrip("# ").strip()
     return ""

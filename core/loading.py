@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
+import re
 from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from core import contracts
 from core.errors import UserError
+from core.options import DataOptions, MetricOptions, OptimOptions
 
 if TYPE_CHECKING:
     from core.registry import Offer
@@ -27,16 +31,24 @@ CONTRACTS: dict[str, type] = {
 }
 """Axis of the config -> what a part of it must be a subclass of."""
 
+OPTIONS: dict[str, type] = {"data": DataOptions, "optim": OptimOptions, "metric": MetricOptions}
+"""Axis -> what the options of its parts share, and the core reads."""
+
 
 def load_options(offer: Offer) -> type:
     """The dataclass with the types of a part's options.
 
     Raises:
-        UserError: it cannot be imported, is no dataclass, or has defaults in code.
+        UserError: it cannot be imported, is no dataclass, lacks what all of its kind have, or has defaults in code.
     """
     cls = _load(offer, offer.part.options, "options")
     if not (isinstance(cls, type) and is_dataclass(cls)):
         raise UserError(f"{label(offer)}: {offer.part.options} is no dataclass", _tell(offer))
+    kind = OPTIONS.get(offer.axis)
+    if kind is not None and not issubclass(cls, kind):
+        raise UserError(
+            f"{label(offer)}: {offer.part.options} is no subclass of core.api.{kind.__name__}", _tell(offer)
+        )
     given = [option.name for option in fields(cls) if option.init and not _required(option)]
     if given:
         raise UserError(f"{label(offer)}: options {', '.join(given)} have defaults in code", _tell(offer))
@@ -64,6 +76,27 @@ def make_part(offer: Offer, options: Any) -> Any:
     except TypeError as error:
         raise UserError(f"{label(offer)}: {cls.__name__}(options) cannot be made: {error}", _tell(offer)) from None
     return cls(options)
+
+
+def look_at(offer: Offer) -> None:
+    """Whether the file of a part's target is there, is Python and speaks of its class, without importing it.
+
+    Raises:
+        UserError: it is not.
+    """
+    module, _, attribute = offer.part.target.partition(":")
+    try:
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.origin is None:
+            raise UserError(f"{label(offer)}: there is no module {module}", _tell(offer))
+        source = Path(spec.origin).read_text(encoding="utf-8") if spec.origin.endswith(".py") else attribute
+        compile(source, spec.origin, "exec")
+    except UserError:
+        raise
+    except BaseException as error:  # what finding it or its package raises, and sys.exit
+        raise UserError(f"{label(offer)}: target {offer.part.target}: {reason(error)}", _tell(offer)) from error
+    if not re.search(rf"\b{re.escape(attribute)}\b", source) and "import *" not in source:
+        raise UserError(f"{label(offer)}: {module} has no {attribute}", _tell(offer))
 
 
 def reason(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -19,15 +19,21 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from core import attention
 from core.batch import LaidOut
 from core.contracts import Batch, LogProbs
+from core.ending import Ending, candidates
+from core.neftune import noisy
 
 CHUNK = 512
 """Supervised tokens whose logits exist at one time: 100 MB in float32 for a vocabulary of 49,152."""
+
+OUTPUT_LAYER = "output layer"
+"""What a profile calls the output layer and the loss made of it."""
 
 log = logging.getLogger("hooktune")
 
@@ -40,19 +46,30 @@ class TokenLogProbs(LogProbs):
         logprobs_N: Log-probability of each supervised token, float32, nats.
         loss_weights_N: Its weight.
         batch: The batch they are of.
+        uniform_N: Mean log-probability over the vocabulary, or None.
+        logsumexp_N: Logarithm of the normaliser, or None.
+        entropy_N: Of the distribution that predicts the token, nats, without gradient, or None.
     """
 
     logprobs_N: Tensor
     loss_weights_N: Tensor
     batch: LaidOut = field(repr=False)
+    uniform_N: Tensor | None = None
+    logsumexp_N: Tensor | None = None
+    entropy_N: Tensor | None = None
 
-    def sum(self, name: str) -> Tensor:
+    def sum(self, name: str, weights_N: Tensor | None = None) -> Tensor:
         """(B,) weighted sum over the sequence ``name`` of each example."""
-        return self._per_sequence(self.logprobs_N * self.loss_weights_N, name)
+        weights_N = self.loss_weights_N if weights_N is None else weights_N
+        return self._per_sequence(self.logprobs_N * weights_N, name)
 
-    def mean(self, name: str) -> Tensor:
+    def weight(self, name: str, weights_N: Tensor | None = None) -> Tensor:
+        """(B,) sum of the weights over the sequence ``name`` of each example."""
+        return self._per_sequence(self.loss_weights_N if weights_N is None else weights_N, name)
+
+    def mean(self, name: str, weights_N: Tensor | None = None) -> Tensor:
         """(B,) the same divided by the sequence's weight."""
-        return self.sum(name) / self._per_sequence(self.loss_weights_N, name)
+        return self.sum(name, weights_N) / self.weight(name, weights_N)
 
     def _per_sequence(self, values_N: Tensor, name: str) -> Tensor:
         sums_S = values_N.new_zeros(len(self.batch.names) * self.batch.size)
@@ -60,12 +77,16 @@ class TokenLogProbs(LogProbs):
         return sums_S.view(len(self.batch.names), self.batch.size)[self.batch.names.index(name)]
 
 
-def token_logprobs(model: nn.Module, batch: Batch) -> TokenLogProbs:
+def token_logprobs(
+    model: nn.Module, batch: Batch, also: Collection[str] = (), *, neftune_alpha: float = 0.0
+) -> TokenLogProbs:
     """Log-probability of each supervised token of ``batch``.
 
     Args:
         model: The model as the method left it, wrapped or not.
         batch: As the core laid it out.
+        also: What else of each token's distribution is wanted: ``uniform``, ``logsumexp``, ``entropy``.
+        neftune_alpha: Noise on the embeddings in train mode; see ``core.neftune``.
 
     Returns:
         Supervised tokens only, float32, in nats, with gradient where autograd is on.
@@ -75,12 +96,17 @@ def token_logprobs(model: nn.Module, batch: Batch) -> TokenLogProbs:
     ending = _endings.get(inner)
     if ending is None:
         ending = _endings[inner] = _find_ending(model, inner, batch)
-    if ending.plain:
-        logprobs_N = _plain(model, batch)
-    else:
-        hidden_NH = _hidden(model, inner, batch)[batch.sources_N]
-        logprobs_N = _in_chunks(hidden_NH, batch.targets_N, cast(nn.Module, inner.get_output_embeddings()), ending)
-    return TokenLogProbs(logprobs_N, batch.loss_weights_N, batch)
+    wanted = tuple(name for name in EXTRA if name in also)
+    with noisy(inner, batch, neftune_alpha):
+        if ending.plain:
+            found = _of_logits(_own_logits(model, inner, batch, batch.sources_N).float(), batch.targets_N, wanted)
+        else:
+            hidden_NH = _hidden(model, inner, batch)[batch.sources_N]
+            head = cast(nn.Module, inner.get_output_embeddings())
+            with record_function(OUTPUT_LAYER):
+                found = _in_chunks(hidden_NH, batch.targets_N, head, ending, wanted)
+    more = {f"{name}_N": value for name, value in zip(wanted, found[1:], strict=True)}
+    return TokenLogProbs(found[0], batch.loss_weights_N, batch, **more)
 
 
 def output_model(model: nn.Module) -> PreTrainedModel:
@@ -132,42 +158,7 @@ def _keeps(inner: PreTrainedModel) -> bool:
     return "logits_to_keep" in inspect.signature(inner.forward).parameters
 
 
-# ------------------------------------------------------------------------------------------------------------ ending
-@dataclass(frozen=True)
-class Ending:
-    """What a model does to the output layer's product before it is logits.
-
-    Attributes:
-        scale: Factor.
-        cap: ``cap * tanh(logits / cap)`` when not None.
-        plain: Nothing of the kind reproduces the model: let it make the logits itself.
-    """
-
-    scale: float = 1.0
-    cap: float | None = None
-    plain: bool = False
-
-    def __call__(self, product_CV: Tensor) -> Tensor:
-        """Float32 logits."""
-        logits_CV = product_CV.float()
-        if self.scale != 1.0:
-            logits_CV = logits_CV * self.scale
-        return logits_CV if self.cap is None else self.cap * torch.tanh(logits_CV / self.cap)
-
-
 _endings: WeakKeyDictionary[nn.Module, Ending] = WeakKeyDictionary()
-
-
-def _candidates(config: Any) -> list[Ending]:
-    """As it is, or with the scaling and the soft cap that architectures name in their config."""
-    config = config.get_text_config()
-    scales = [1.0]
-    if getattr(config, "logits_scaling", None):  # Granite divides
-        scales.append(1 / config.logits_scaling)
-    if getattr(config, "logit_scale", None):  # Cohere multiplies
-        scales.append(config.logit_scale)
-    caps = [None, getattr(config, "final_logit_softcapping", None)]  # Gemma
-    return [Ending(scale, cap) for scale in scales for cap in dict.fromkeys(caps)]
 
 
 def _find_ending(model: nn.Module, inner: PreTrainedModel, batch: LaidOut) -> Ending:
@@ -180,10 +171,10 @@ def _find_ending(model: nn.Module, inner: PreTrainedModel, batch: LaidOut) -> En
     # the comparison must not move the run's dropout
     with torch.no_grad(), torch.random.fork_rng(), _overheard(inner) as heard:
         own_NV = _own_logits(model, inner, batch, keep)
-        product_NV = head(_flatten(heard[-1], batch)[keep])
+        product_NV = _product(head, _flatten(heard[-1], batch)[keep])
     targets_N = batch.targets_N[:64]
     own_N = _pick(own_NV.float(), targets_N)
-    gaps = {e: (_pick(e(product_NV), targets_N) - own_N).abs().max().item() for e in _candidates(inner.config)}
+    gaps = {e: (_pick(e(product_NV), targets_N) - own_N).abs().max().item() for e in candidates(inner.config)}
     best = min(gaps, key=lambda ending: gaps[ending])
     if gaps[best] < (1e-3 if own_NV.dtype == torch.float32 else 5e-2):
         return best
@@ -203,23 +194,49 @@ def _own_logits(model: nn.Module, inner: PreTrainedModel, batch: LaidOut, at_N: 
 
 
 # ------------------------------------------------------------------------------------------------------------ logprobs
+def _product(head: nn.Module, hidden_CH: Tensor) -> Tensor:
+    """(C, V) of the output layer; some bodies (Mamba's) hand on float32 to one in half precision."""
+    weight: Any = getattr(head, "weight", None)
+    fits = not isinstance(weight, Tensor) or not weight.is_floating_point()
+    return head(hidden_CH if fits else hidden_CH.to(weight.dtype))
+
+
 def _pick(logits_CV: Tensor, targets_C: Tensor) -> Tensor:
-    return logits_CV.gather(1, targets_C[:, None])[:, 0] - logits_CV.logsumexp(1)
+    return _of_logits(logits_CV, targets_C, ())[0]
 
 
-def _in_chunks(hidden_NH: Tensor, targets_N: Tensor, head: nn.Module, ending: Callable[[Tensor], Tensor]) -> Tensor:
-    def chunk(hidden_CH: Tensor, targets_C: Tensor) -> Tensor:
-        return _pick(ending(head(hidden_CH)), targets_C)
+EXTRA = ("uniform", "logsumexp", "entropy")
+"""What can be had of a token's distribution beside the log-probability of the token."""
+
+
+def _of_logits(logits_CV: Tensor, targets_C: Tensor, wanted: Sequence[str]) -> tuple[Tensor, ...]:
+    """(C,) log-probabilities, then one (C,) for each name in ``wanted``."""
+    normaliser_C = logits_CV.logsumexp(1)
+    found = [logits_CV.gather(1, targets_C[:, None])[:, 0] - normaliser_C]
+    for name in wanted:
+        if name == "uniform":
+            found.append(logits_CV.mean(1) - normaliser_C)
+        elif name == "logsumexp":
+            found.append(normaliser_C)
+        else:
+            with torch.no_grad():
+                logprobs_CV = logits_CV - normaliser_C[:, None]
+                found.append(-(logprobs_CV.exp() * logprobs_CV).sum(1))
+    return tuple(found)
+
+
+def _in_chunks(
+    hidden_NH: Tensor, targets_N: Tensor, head: nn.Module, ending: Callable[[Tensor], Tensor], wanted: Sequence[str]
+) -> tuple[Tensor, ...]:
+    def chunk(hidden_CH: Tensor, targets_C: Tensor) -> tuple[Tensor, ...]:
+        return _of_logits(ending(_product(head, hidden_CH)), targets_C, wanted)
 
     if len(targets_N) <= CHUNK:
         return chunk(hidden_NH, targets_N)
     pairs = zip(hidden_NH.split(CHUNK), targets_N.split(CHUNK), strict=True)
     if not torch.is_grad_enabled():
-        return torch.cat([chunk(hidden_CH, targets_C) for hidden_CH, targets_C in pairs])
-    # logits of a chunk are made again on the way back, so that one chunk's exist at a time
-    return torch.cat([cast(Tensor, checkpoint(chunk, *pair, use_reentrant=False)) for pair in pairs])
-
-
-def _plain(model: nn.Module, batch: LaidOut) -> Tensor:
-    own_NV = _own_logits(model, output_model(model), batch, batch.sources_N)
-    return _pick(own_NV.float(), batch.targets_N)
+        found = [chunk(*pair) for pair in pairs]
+    else:
+        # logits of a chunk are made again on the way back, so that one chunk's exist at a time
+        found = [cast("tuple[Tensor, ...]", checkpoint(chunk, *pair, use_reentrant=False)) for pair in pairs]
+    return tuple(torch.cat(values) for values in zip(*found, strict=True))

@@ -15,6 +15,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from core.batch import LaidOut, Layout, lay_out
 from core.contracts import Example
+from core.groups import members
 from core.trainer_options import TrainerOptions
 
 
@@ -26,8 +27,9 @@ def batches(
     seed: int | None,
     limit: float | None = None,
     same: bool = False,
+    drawn: Sequence[Sequence[int]] | range | None = None,
 ) -> StatefulDataLoader[LaidOut]:
-    """Micro-batches of ``size`` examples, in an order that depends on ``seed`` alone; None keeps the order.
+    """Micro-batches of ``size`` examples, or groups of them, in an order that depends on ``seed`` alone; None keeps it.
 
     ``limit`` is the trainer's: micro-batches of an epoch, or their share; ``same`` takes the same ones in each epoch.
     """
@@ -35,7 +37,7 @@ def batches(
         warnings.filterwarnings("ignore", message=".*set_vital.*")  # torchdata's own business
         return StatefulDataLoader(
             cast(Any, examples),
-            batch_sampler=MicroBatches(len(examples), size, seed, limit, same),
+            batch_sampler=MicroBatches(drawn or range(len(examples)), size, seed, limit, same),
             generator=torch.Generator().manual_seed(0),
             collate_fn=partial(lay_out, layout=layout, pad=pad),
         )
@@ -64,9 +66,15 @@ class MicroBatches(Sampler[list[int]]):
     """
 
     def __init__(
-        self, examples: int, size: int, seed: int | None, limit: float | None = None, same: bool = False
+        self,
+        drawn: Sequence[Sequence[int]] | range,
+        size: int,
+        seed: int | None,
+        limit: float | None = None,
+        same: bool = False,
     ) -> None:
-        self.examples = examples
+        self.drawn = drawn
+        self.examples = len(drawn)
         self.size = size
         self.seed = seed
         self.limit = limit
@@ -90,7 +98,7 @@ class MicroBatches(Sampler[list[int]]):
         chunks = [found[start : start + self.size] for start in range(0, self.examples, self.size)]
         while self.taken < len(self):
             self.taken += 1
-            yield chunks[((self.taken - 1) * ranks + rank) % len(chunks)]
+            yield members(self.drawn, chunks[((self.taken - 1) * ranks + rank) % len(chunks)])
 
     def state_dict(self) -> dict[str, int]:
         """How far it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from core.errors import UserError
@@ -15,7 +16,7 @@ def model_folder(source: ModelOptions) -> str:
     A GGUF file is converted to such a folder, once.
 
     Raises:
-        UserError: a folder without a config.json, an adapter's folder, a damaged file, or nothing there.
+        UserError: a folder without a config.json, an adapter's folder, a damaged file, or nothing there nor on the hub.
     """
     path = Path(source.path).expanduser()
     if path.suffix.lower() == ".gguf" and path.is_file():
@@ -25,6 +26,9 @@ def model_folder(source: ModelOptions) -> str:
     if not path.exists():
         if source.path.startswith((".", "/", "~")) or source.path.count("/") > 1 or path.suffix.lower() == ".gguf":
             raise UserError(f"model.path={source.path} does not exist", "model.path=FOLDER, a hub id, or a .gguf file")
+        from core.hub_model import check_reachable
+
+        check_reachable(source.path, source.revision)
         return source.path
     if not path.is_dir():
         raise UserError(f"model.path={source.path} is a file of an unknown kind", "model.path=FOLDER, or a .gguf file")
@@ -35,6 +39,11 @@ def model_folder(source: ModelOptions) -> str:
 
 def _no_model(given: str, folder: Path) -> UserError:
     if (folder / "adapter_config.json").exists():
-        base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
-        return UserError(f"model.path={given} is an adapter, not a model", f"model.path={base}")
+        run = folder.absolute().parent
+        if (run / "status.json").exists():
+            fix = f"model.path={os.path.relpath(run)} goes on from the run that it is of"
+        else:
+            base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+            fix = f"model.path={base}"
+        return UserError(f"model.path={given} is an adapter, not a model", fix)
     return UserError(f"model.path={given} has no config.json", "give the folder that save_pretrained wrote")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, fields
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -13,8 +11,9 @@ from omegaconf import DictConfig
 from core.choices import all_names, default_choices
 from core.errors import UserError
 from core.hydra_app import compose_tree, plain
-from core.overrides import check_group, check_key, group_choice, no_such_key, no_such_option, parse
-from core.registry import AXES, Registry
+from core.keys import Keys
+from core.overrides import check_group, group_choice, parse
+from core.registry import Registry
 
 
 def normalise(overrides: Sequence[str], registry: Registry, multirun: bool) -> list[str]:
@@ -28,15 +27,18 @@ def normalise(overrides: Sequence[str], registry: Registry, multirun: bool) -> l
     _once(parsed)
     groups = [override for override in parsed if group_choice(override)]
     chosen = {override.key_or_group: check_group(override, names, multirun) for override in groups}
+    for axis, chosen_names in chosen.items():
+        for name in chosen_names:
+            registry.check_yaml(axis, name)
     # under -m each combination has its own keys: here the union of them, and each job again when it is composed
     known, free = _keys(_compose_each(chosen, registry))
     last = {axis: found[-1] for axis, found in chosen.items() if found}
-    unknown = Unknown({**default_choices(), **last}, known, registry)
+    keys = Keys(known, free, {**default_choices(), **last}, registry, multirun)
     lines: list[str] = []
     for override in parsed:
         axis = override.key_or_group
         if not group_choice(override):
-            lines.append(check_key(override, known, free, multirun, unknown.error))
+            lines.append(keys.check(override))
         elif chosen[axis]:  # experiment=null is what it is without being typed, and Hydra refuses it
             lines.append(f"{axis}={','.join(chosen[axis])}")
     return lines
@@ -73,27 +75,3 @@ def _keys(trees: Iterable[DictConfig]) -> tuple[list[str], set[str]]:
     for tree in trees:
         walk(plain(tree), "")
     return list(known), free
-
-
-@dataclass(frozen=True)
-class Unknown:
-    """What can be said about a key that is not there."""
-
-    choices: Mapping[str, str]
-    known: Sequence[str]
-    registry: Registry
-
-    def error(self, key: str, value: str) -> UserError:
-        """The error for ``key=value``."""
-        axis, dot, option = key.partition(".")
-        if not dot or axis not in {known.partition(".")[0] for known in self.known}:
-            return no_such_key(key, value, self.known)
-        part = self.choices[axis] if axis in AXES else axis
-        return no_such_option(key, part, self.known, list(self._elsewhere(axis, option)))
-
-    def _elsewhere(self, axis: str, option: str) -> Iterator[str]:
-        for name in self.registry.names(axis) if axis in AXES else ():
-            with suppress(UserError):  # a part that cannot be chosen is no alternative
-                cls = self.registry.options_class(self.registry.find(axis, name))
-                if option in {field.name for field in fields(cls)}:
-                    yield f"{axis}={name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from core.errors import UserError
 
@@ -51,6 +52,10 @@ class ModelOptions:
             raise UserError("model.path is empty", "model.path=FOLDER, a hub id, or a .gguf file")
 
 
+FORMATS = ("preference", "messages", "sharegpt", "alpaca", "prompt-completion", "unpaired", "text")
+"""What ``data.format`` may be, beside ``auto``."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """Shared by the options of every data source. ``conf/data/common.yaml`` has the values.
@@ -59,24 +64,41 @@ class DataOptions:
         batch_size: Examples of one micro-step in one process.
         max_length: Longest sequence, tokens; longer ones are cut from the end.
         on_bad_row: ``stop`` or ``skip``.
-        format: ``auto`` or one of ``core.data.FORMATS``.
+        format: ``auto`` or one of ``FORMATS``.
         columns: Canonical column -> column of the file.
+        system: System message of rows that have none; empty takes away those that are there.
         holdout: Share of rows held out when there is no validation file.
+        group: Column whose values are held out whole.
+        max_rows: Rows to train on, at most.
+        tolerance: Largest share of rows that may be skipped, cut, endless or held out though they are trained on.
+        packing: Whether batches count rows of ``max_length`` tokens in place of examples.
+        cache: Whether encoded rows are kept for the next run.
     """
+
+    free: ClassVar = frozenset({"system", "group"})
 
     batch_size: int
     max_length: int
     on_bad_row: str
     format: str
     columns: dict[str, str]
+    system: str | None
     holdout: float
+    group: str | None
+    max_rows: int | None
+    tolerance: float
+    packing: bool
+    cache: bool
 
     def __post_init__(self) -> None:
         within("data.batch_size", self.batch_size, 1)
         within("data.max_length", self.max_length, 2)
         one_of("data.on_bad_row", self.on_bad_row, ("stop", "skip"))
-        one_of("data.format", self.format, ("auto", "messages", "prompt-completion", "alpaca"))
+        one_of("data.format", self.format, ("auto", *FORMATS))
         within("data.holdout", self.holdout, 0, 0.9)
+        if self.max_rows is not None:
+            within("data.max_rows", self.max_rows, 1)
+        within("data.tolerance", self.tolerance, 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)

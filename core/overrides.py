@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
@@ -49,6 +49,13 @@ def _parse(line: str) -> Override:
     for attempt in [line] if STRUCTURE & set(value) else [line, as_text]:
         with suppress(HydraException):
             return parser.parse_override(attempt)
+    mended = f"{key}={re.sub(',+', ',', value).strip(',')}"
+    with suppress(HydraException):
+        parser.parse_override(mended)
+        if mended != line:
+            what = "it ends with a comma" if value.endswith(",") else "nothing stands beside a comma"
+            text = "" if key.lstrip("+~") in GROUPS else f"  (text is {shlex.quote(as_text)})"
+            raise UserError(f"{line}: {what}", f"{mended}{text}")
     with suppress(HydraException):
         parser.parse_override(f"{key}=0")
         raise UserError(f"{line}: its value cannot be read", f"quote it: {shlex.quote(as_text)}")
@@ -131,73 +138,5 @@ def _plain(element: Any) -> Any:
 
 
 def _only_multirun(override: Override, multirun: bool) -> None:
-    if multirun:
-        return
-    key, value = (override.input_line or "").split("=", 1)
-    other = f"a list is {key}=[{value}], text is {shlex.quote(f'{key}={quoted(value)}')}"
-    raise UserError(
-        f"{key}={value} is several values",
-        f"add -m for a run each{', or keep one name' if group_choice(override) else f'; {other}'}",
-    )
-
-
-def check_key(
-    override: Override,
-    known: Collection[str],
-    free: Collection[str],
-    multirun: bool,
-    unknown: Callable[[str, str], UserError],
-) -> str:
-    """Check a value's key and return the override as Hydra takes it.
-
-    Args:
-        override: Any but a choice of an axis.
-        known: Every key there is, with its group: ``"method.rank"``.
-        free: Keys that hold a mapping, below which any key may be added.
-        multirun: Whether several values are fine.
-        unknown: Makes the error for a key and its value.
-
-    Raises:
-        UserError: it removes a key, or no part chosen has it.
-    """
-    key, line = override.key_or_group, override.input_line or ""
-    if key.split(".")[0] == "hydra" or key.startswith("hydra/"):
-        return line
-    if override.package is not None:
-        raise UserError(f"{line}: a key cannot be placed elsewhere", f"{key}=VALUE")
-    if override.is_sweep_override():
-        _only_multirun(override, multirun)
-    adds = any(f"{key}.".startswith(f"{name}.") for name in free)
-    if override.is_delete():
-        raise UserError(f"{line}: {key} cannot be removed", f"{key}=null where null is a value, or leave it out")
-    if key not in known and not adds:
-        raise unknown(key, line.partition("=")[2])
-    if override.is_force_add():
-        return line
-    return ("++" if adds else "") + line.lstrip("+")
-
-
-def no_such_key(key: str, value: str, known: Collection[str]) -> UserError:
-    """The error for a key whose first word is neither an axis nor a key."""
-    group, dot, name = key.partition(".")
-    near = get_close_matches(group, [*GROUPS, *(k for k in known if "." not in k and k not in GROUPS)], 1)
-    guess = f"did you mean {near[0]}{dot}{name}={value}?" if near else "the axes are " + ", ".join(GROUPS)
-    return UserError(f"{key}: there is no such axis or key", guess)
-
-
-def no_such_option(key: str, part: str, known: Collection[str], elsewhere: Sequence[str]) -> UserError:
-    """The error for an option that the chosen part lacks.
-
-    Args:
-        key: With its group.
-        part: What was chosen for the group, or the group.
-        known: Every key there is, with its group.
-        elsewhere: Choices that have the option: ``["method=lora"]``.
-    """
-    group, _, name = key.partition(".")
-    options = [k.partition(".")[2] for k in known if k.startswith(f"{group}.") and k != f"{group}.name"]
-    near = get_close_matches(name, options, 1) or (options if len(options) == 1 else [])
-    guesses = [f"{' or '.join(elsewhere)} has it"] if elsewhere else []
-    guesses += [f"did you mean {group}.{near[0]}?"] if near else []
-    guess = ", or ".join(guesses) + "  " if guesses else ""
-    return UserError(f"{key}: {part} has no such option", f"{guess}(options: {', '.join(options) or 'none'})")
+    if not multirun:
+        raise UserError(f"{override.input_line} is several values", "add -m for a run each, or keep one name")

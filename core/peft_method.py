@@ -39,6 +39,8 @@ class PeftMethod(Method):
         """
         from peft import PeftModel
 
+        from core.keep_outputs import keep_outputs
+
         if isinstance(model, PeftModel) and context.adapter in model.peft_config:
             if not context.continuing:
                 raise UserError(
@@ -57,6 +59,7 @@ class PeftMethod(Method):
                 parameter.requires_grad_(False)
             elif context.continuing and context.adapter in parts:
                 parameter.requires_grad_(True)
+        keep_outputs(wrapped)
         return wrapped
 
     def save(self, model: nn.Module, folder: Path, adapter: str) -> None:
@@ -72,11 +75,14 @@ class PeftMethod(Method):
         """Put a saved adapter in under the name ``adapter``; afterwards that one acts and nothing is trainable."""
         from peft import PeftModel
 
+        from core.keep_outputs import keep_outputs
+
         if isinstance(model, PeftModel):
             model.load_adapter(str(folder), adapter_name=adapter)
         else:
             model = PeftModel.from_pretrained(model, str(folder), adapter_name=adapter)  # pyright: ignore[reportArgumentType]
         _act(model, [adapter])
+        keep_outputs(model)
         return model.requires_grad_(False)
 
     def using(self, model: nn.Module, adapters: Sequence[str]) -> AbstractContextManager[None]:

@@ -62,7 +62,7 @@ def make_plan(config: Config) -> Plan:
     axes = ("loader", "quant", "method", "objective", "data", "optim")
     made = {axis: config.registry.make(config.offers[axis], config.options[axis]) for axis in axes}
     if config.tree["metric"]["name"] == "auto":
-        config = with_metric(config, made["data"].metric)
+        config = with_metric(config, made["objective"].metric or made["data"].metric)
     metric = (
         config.registry.make(config.offers["metric"], config.options["metric"]) if "metric" in config.offers else None
     )

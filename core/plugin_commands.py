@@ -62,7 +62,8 @@ def _new(argv: list[str]) -> int:
     if len(words) != 2:
         raise UserError("plugins new takes a kind and a name", "python -m core plugins new method bitfit")
     made = new_plugin(words[0], words[1], folder, peft)
-    print(f"made {made}\n\n  pip install -e {made}\n  python -m core plugins check {words[1]}")
+    print(f"made {made}\n")
+    print(f"  pip install --no-deps --no-build-isolation -e {made}\n  python -m core plugins check {words[1]}")
     return 0
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from core.discovery import discover
 from core.errors import UserError
-from core.loading import owner
+from core.loading import label, look_at, owner
 from core.registry import AXES, HERE, Offer, Registry
 
 KINDS = {axis: hook.removeprefix("hooktune_").rstrip("s") for axis, hook in AXES.items()}
@@ -36,11 +36,14 @@ def show_list() -> int:
 
 
 def state(registry: Registry, offer: Offer) -> str:
-    """``ready``, or what keeps a part from being chosen."""
+    """``ready``, or what keeps a part from being chosen; its code is looked at, not run."""
     try:
         registry.find(offer.axis, offer.part.name)
+        registry.check_yaml(offer.axis, offer.part.name)
+        registry.options_class(offer)
+        look_at(offer)
     except UserError as error:
-        return error.what.removeprefix(f"{offer.axis}={offer.part.name} ")
+        return error.what.removeprefix(label(offer)).removeprefix(f"{offer.axis}={offer.part.name}").lstrip(": ")
     return "ready"
 
 

@@ -67,10 +67,22 @@ def _axis(kind: str) -> str:
 
 def _check_name(name: str, axis: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name):
-        raise UserError(f"{name!r} is no name of a part", "small letters and digits, with - or _ between them")
+        raise UserError(
+            f"{name!r} is no name of a part: {_fault(name)}", "small letters and digits, with - or _ between them"
+        )
     taken = [offer for offer in discover().offers if (offer.axis, offer.part.name) == (axis, name)]
     if taken:
         raise UserError(f"{axis}={name} is there already, from {taken[0].distribution}", "another name")
+
+
+def _fault(name: str) -> str:
+    """What is wrong with a name."""
+    odd = sorted(set(re.findall(r"[^a-z0-9_-]", name)))
+    if odd:
+        return f"it holds {', '.join(map(repr, odd))}"
+    if not name[:1].isalpha():
+        return "it must begin with a letter"
+    return "each - or _ must stand alone between letters or digits"
 
 
 def _files(kind: str, words: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from core.data import Encoded
 from core.errors import UserError
 from core.lockfile import lock
 from core.plan import Plan
-from core.rows import row_key
 from core.run_files import anew, read_lock
 from core.runfolder import RunFolder
 from core.stages import Data
@@ -44,15 +41,7 @@ def _lock(plan: Plan, data: Data) -> dict[str, Any]:
         template=plan.tokenizer.chat_template,
         head=asdict(data.head),
         data={
-            "system": data.train.system,
-            "rows": {"train": _digest(data.train), "validation": _digest(data.validation)},
+            "system": data.train.facts.system,
+            "rows": {"train": data.train.facts.digest, "validation": data.validation.facts.digest},
         },
     )
-
-
-def _digest(encoded: Encoded) -> str:
-    """SHA-256 of the rows as they were read, whatever they were read from."""
-    digest = hashlib.sha256()
-    for row in encoded.rows:
-        digest.update(row_key(row).encode() + b"\n")
-    return digest.hexdigest()

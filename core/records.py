@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 API = 1
 """The version of the contracts in ``core.contracts``; a part written for another one is refused by name."""
@@ -48,3 +48,31 @@ class Part:
     import_first: tuple[str, ...] = ()
     api: int = API
     patches: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Whoever reads records relies on their types.
+
+        Raises:
+            TypeError: a value is of another one; the plugin is then left out.
+        """
+        for field in fields(self):
+            value, kind = getattr(self, field.name), str(field.type)
+            if not _is(value, kind):
+                raise TypeError(f"Part.{field.name} is {value!r}, not {kind}")
+        if not self.name.strip():
+            raise TypeError("Part.name is empty")
+
+
+def _is(value: object, kind: str) -> bool:
+    """Whether a value is of a type as it is written above.
+
+    Example:
+        >>> _is(("json",), "tuple[str, ...]"), _is("json", "tuple[str, ...]"), _is(True, "int")
+        (True, False, False)
+    """
+    if kind.startswith(("tuple", "frozenset")):
+        return isinstance(value, tuple if kind.startswith("tuple") else frozenset) and all(
+            isinstance(item, str)
+            for item in value  # pyright: ignore[reportUnknownVariableType]
+        )
+    return isinstance(value, str) if kind == "str" else isinstance(value, int) and not isinstance(value, bool)

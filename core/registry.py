@@ -98,8 +98,13 @@ class Registry:
         """Names of the parts of an axis, sorted."""
         return sorted({offer.part.name for offer in self.offers if offer.axis == axis})
 
-    def find(self, axis: str, name: str) -> Offer:
+    def find(self, axis: str, name: str, asked: bool = True) -> Offer:
         """The one part of that name.
+
+        Args:
+            axis: Such as ``method``.
+            name: What was chosen.
+            asked: Whether somebody did; a default that a stranger offers too is ours.
 
         Raises:
             UserError: nobody offers it, or two do; it was written for other contracts; a module it needs is missing.
@@ -107,6 +112,8 @@ class Registry:
         found = self._offering(axis, name)
         if not found:
             raise self._unknown(axis, name)
+        if not asked:
+            found = [offer for offer in found if offer.distribution == "hooktune"][:1] or found
         if len(found) > 1:
             raise UserError(
                 f"{axis}={name} is offered twice: {_by([owner(offer) for offer in found])}",
@@ -144,10 +151,10 @@ class Registry:
         for axis, name in dict.fromkeys((offer.axis, offer.part.name) for offer in self.offers):
             owners = [owner(offer) for offer in self._offering(axis, name)]
             if len(owners) > 1 and chosen.get(axis) != name:
-                lines.append(f"{axis}={name} is offered twice, {_by(owners)}, and cannot be chosen")
+                lines.append(f"{axis}={name} is offered twice, {_by(owners)}, and cannot be chosen by name")
         for axis, name, owners in self.shadowed():
             if chosen.get(axis) != name:
-                lines.append(f"{axis}/{name}.yaml is shipped twice, {_by(owners)}")
+                lines.append(f"{axis}/{name}.yaml is shipped twice, {_by(owners)}: the first is taken")
         return [*lines, *self.notes]
 
     def shadowed(self) -> list[tuple[str, str, list[str]]]:
@@ -163,6 +170,27 @@ class Registry:
                 # two entry points of one package share its folder: the same file is no conflict
                 owners.setdefault((file.parent.name, file.stem), {})[file.resolve()] = folder.distribution
         return [(axis, name, list(who.values())) for (axis, name), who in owners.items() if len(who) > 1]
+
+    def check_yaml(self, axis: str, name: str) -> None:
+        """A part's values are where Hydra finds them, in one place.
+
+        Raises:
+            UserError: nobody ships them, or two do.
+        """
+        for there, stem, owners in self.shadowed():
+            if (there, stem) == (axis, name):
+                others = [d.plugin for d in self.conf_dirs if (d.path / axis / f"{name}.yaml").exists()]
+                raise UserError(
+                    f"{axis}/{name}.yaml is shipped twice, {_by(owners)}",
+                    f"uninstall one of them, or plugins.disable=[{others[-1]}]",
+                )
+        offers = self._offering(axis, name)
+        folders = [HERE / "conf", *(folder.path for folder in self.conf_dirs)]
+        if offers and not any((folder / axis / f"{name}.yaml").exists() for folder in folders):
+            raise UserError(
+                f"{label(offers[0])} ships no conf/{axis}/{name}.yaml",
+                f"reinstall {offers[0].distribution}, or tell its authors",
+            )
 
     def is_broken(self, folder: ConfDir) -> bool:
         """Whether the folder belongs to a plugin that could not be asked."""

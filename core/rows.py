@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from core.contracts import DataSource, Head, Objective, Row
 from core.errors import RowError, UserError
-from core.formats import canonical, check_text, recognise, unused
 from core.options import DataOptions
+from core.recognised import Recognised
+from core.row_file import Listed, RowFile
+from core.row_text import check_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 MOST_HELD_OUT = 500
 FEWEST_TO_HOLD_OUT = 40
+LOOKED_AT = 100
+"""Rows whose columns tell the format."""
 
 
 @dataclass
@@ -29,22 +33,16 @@ class Rows:
         origins: Where each came from, such as ``"train.jsonl:17"``.
         format: What they were recognised as.
         unused: Columns that nothing reads.
+        hashes: Of the content of each, wherever it came from.
+        shares: How often each is taken in an epoch; None: each once.
     """
 
-    rows: list[Row | RowError] = field(default_factory=list["Row | RowError"])
-    origins: list[str] = field(default_factory=list[str])
+    rows: Sequence[Row | RowError] = field(default_factory=list["Row | RowError"])
+    origins: Sequence[str] = field(default_factory=list["str"])
     format: str = ""
     unused: tuple[str, ...] = ()
-
-
-def row_key(row: Row) -> str:
-    """A row's content as text, the same for equal rows.
-
-    Example:
-        >>> row_key({"b": 1, "a": "x"}) == row_key({"a": "x", "b": 1})
-        True
-    """
-    return json.dumps(dict(row), sort_keys=True, default=str)
+    hashes: Sequence[int] = ()
+    shares: Sequence[float] | None = None
 
 
 def read_rows(source: DataSource, objective: Objective, options: DataOptions, seed: int) -> tuple[Rows, Rows]:
@@ -59,54 +57,130 @@ def read_rows(source: DataSource, objective: Objective, options: DataOptions, se
     Raises:
         UserError: there is nothing to read, or its format is not recognised.
     """
-    train = _read(source, "train", objective, options)
+    train = _read(source, "train", source.rows("train") or (), objective, options)
     if not train.rows:
         raise UserError("the training data are empty", "give data.train a file with rows")
     raw = source.rows("validation")
     if raw is None:
-        return _hold_out(train, options.holdout, seed)
-    return train, _canonical(raw, source, "validation", objective, options)
+        return _hold_out(train, options, seed)
+    held = _read(source, "validation", raw, objective, options)
+    if options.group:
+        _check_apart(train, held, options.group)
+    return train, held
 
 
-def _read(source: DataSource, split: Any, objective: Objective, options: DataOptions) -> Rows:
-    return _canonical(source.rows(split) or [], source, split, objective, options)
+def _read(source: DataSource, split: str, raw: Iterable[Any], objective: Objective, options: DataOptions) -> Rows:
+    """Rows one after the other into a file, so that no more than a few are in memory."""
+    rows = iter(raw if options.max_rows is None or split != "train" else islice(raw, options.max_rows))
+    first = list(islice(rows, LOOKED_AT))
+    columns = sorted({key for row in first if isinstance(row, Mapping) for key in row})
+    file = RowFile()
+    known: Recognised | None = None
+    if columns:  # else nothing but unreadable rows: they say why
+        try:
+            known = Recognised(columns, options.format, options.columns, objective.columns)
+        except UserError as error:
+            raise UserError(f"{source.origin(split, 0)}: {error.what}", error.fix) from None
+    shares: list[float] = []
+    for index, row in enumerate(chain(first, rows)):
+        file.append(_one(row, known, options), source.origin(split, index))
+        shares.append(source.share(split, index))
+    every = range(len(file))
+    return Rows(
+        Listed(file.row, every),
+        Listed(file.origin, every),
+        known.seen if known else "",
+        tuple(c for c in known.unused(columns) if c != options.group) if known else (),
+        file.hashes,
+        None if all(share == 1 for share in shares) else shares,
+    )
 
 
-def _canonical(raw: Iterable[Any], source: DataSource, split: str, objective: Objective, options: DataOptions) -> Rows:
-    listed: list[Any] = list(raw)
-    columns = sorted({key for row in listed[:100] if isinstance(row, Mapping) for key in row})
-    origins = [source.origin(split, index) for index in range(len(listed))]
-    if not columns:  # nothing but unreadable rows: they say why
-        return Rows([row if isinstance(row, RowError) else RowError("", "is not an object") for row in listed], origins)
-    try:
-        form = recognise(columns, options.format, options.columns, objective.columns)
-    except UserError as error:
-        raise UserError(f"{origins[0]}: {error.what}", error.fix) from None
-    return Rows([_one(row, form, options) for row in listed], origins, form, unused(columns, form, options.columns))
-
-
-def _one(row: Any, form: str, options: DataOptions) -> Row | RowError:
+def _one(row: Any, known: Recognised | None, options: DataOptions) -> Row | RowError:
     if isinstance(row, RowError):
         return row
-    if not isinstance(row, Mapping):
+    if not isinstance(row, Mapping) or known is None:
         return RowError("", "is not an object")
     try:
         check_text(row)
-        return canonical(row, form, options.columns)
+        found = known.canonical(row, options.system)
     except RowError as error:
         return error
+    # a column that has become another one still tells the groups apart
+    group = options.group
+    return {**found, group: row[group]} if group is not None and group in row else found
 
 
-def _hold_out(rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
+def _hold_out(rows: Rows, options: DataOptions, seed: int) -> tuple[Rows, Rows]:
     """A share of the rows, at most 500, none below 40 rows; the same for the same seed."""
-    number = min(MOST_HELD_OUT, round(share * len(rows.rows))) if len(rows.rows) >= FEWEST_TO_HOLD_OUT else 0
-    held = set(random.Random(seed).sample(range(len(rows.rows)), number))  # noqa: S311  # nothing secret
+    total = len(rows.rows)
+    number = min(MOST_HELD_OUT, round(options.holdout * total)) if total >= FEWEST_TO_HOLD_OUT else 0
+    chance = random.Random(seed)  # noqa: S311  # nothing secret
+    held = _whole_groups(rows, options.group, number, chance) if options.group else chance.sample(range(total), number)
+    inside = set(held)
+    kept = [i for i in range(total) if i not in inside]
+    return _some(rows, kept), _some(rows, sorted(inside))
 
-    def some(inside: bool) -> Rows:
-        kept = [i for i in range(len(rows.rows)) if (i in held) is inside]
-        return Rows([rows.rows[i] for i in kept], [rows.origins[i] for i in kept], rows.format, rows.unused)
 
-    return some(False), some(True)
+def _whole_groups(rows: Rows, column: str, number: int, chance: random.Random) -> Sequence[int]:
+    """Rows of groups drawn at random until there are enough; no group is on both sides.
+
+    Raises:
+        UserError: no row has the column, or its groups are so large that more than half would be held out.
+    """
+    groups = _groups(rows, column)
+    names = sorted(groups)
+    chance.shuffle(names)
+    held: list[int] = []
+    for name in names:
+        if len(held) < number:
+            held += groups[name]
+    if len(held) > len(rows.rows) / 2:
+        raise UserError(
+            f"data.group={column}: its groups are too large to hold some out whole, {len(names):,} for "
+            f"{len(rows.rows):,} rows",
+            "data.holdout=0, or data.group=ANOTHER COLUMN",
+        )
+    return held
+
+
+def _groups(rows: Rows, column: str) -> Mapping[str, Sequence[int]]:
+    """Value of a column -> the rows that have it; one without a value is a group of its own.
+
+    Raises:
+        UserError: no row has the column.
+    """
+    groups: dict[str, list[int]] = {}
+    for i, row in enumerate(rows.rows):
+        value = None if isinstance(row, RowError) else row.get(column)
+        groups.setdefault(f"{i}" if value is None else f"={value}", []).append(i)
+    if not any(name.startswith("=") for name in groups):
+        raise UserError(f"data.group={column}: no row has such a column", "data.group=A COLUMN OF THE FILE, or null")
+    return groups
+
+
+def _check_apart(train: Rows, held: Rows, column: str) -> None:
+    """Rows that were split by their owner keep to the groups, too.
+
+    Raises:
+        UserError: a group is on both sides, or one side has none.
+    """
+    both = sorted(name for name in _groups(train, column).keys() & _groups(held, column).keys() if name[0] == "=")
+    if both:
+        raise UserError(
+            f"data.group={column}: {len(both):,} of its values are trained on and held out, such as {both[0][1:]!r}",
+            "take their rows out of one side, or data.group=null",
+        )
+
+
+def _some(rows: Rows, chosen: Sequence[int]) -> Rows:
+    return replace(
+        rows,
+        rows=Listed(rows.rows.__getitem__, chosen),
+        origins=Listed(rows.origins.__getitem__, chosen),
+        hashes=[rows.hashes[i] for i in chosen],
+        shares=None if rows.shares is None else [rows.shares[i] for i in chosen],
+    )
 
 
 def prepared(rows: Rows, objective: Objective) -> Rows:
@@ -129,7 +203,10 @@ def head_of(rows: Rows, objective: Objective) -> Head:
 
 
 def _dataset(rows: Rows) -> Dataset | None:
-    from datasets import Dataset
+    """Rows whose columns may hold a number here and text there, or objects with other keys: they stay as they are."""
+    from datasets import Dataset, Features, Json
 
-    good = [dict(row) for row in rows.rows if not isinstance(row, RowError)]
-    return Dataset.from_list(good) if good else None
+    good = [row for row in rows.rows if not isinstance(row, RowError)]
+    columns = dict.fromkeys(column for row in good for column in row)
+    features = Features({column: Json() for column in columns})
+    return Dataset.from_dict({c: [row.get(c) for row in good] for c in columns}, features) if good else None

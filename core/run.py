@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lightning import seed_everything
+from lightning.pytorch import Callback
 
 from core import stages
 from core.compose import Config
@@ -21,12 +23,13 @@ from core.stop import StopOnSignal
 from core.weights import hold_masters, load, settle
 
 
-def train(config: Config, resume: Path | None = None) -> Result:
+def train(config: Config, resume: Path | None = None, watch: Sequence[Callback] = ()) -> Result:
     """Plan, encode, load, measure, adapt, train, measure, save; the folder appears under its name when it is complete.
 
     Args:
         config: What ``core.configure`` composed.
         resume: A stopped run's folder to go on in.
+        watch: Further callbacks that look on while it trains.
 
     Raises:
         UserError: something is wrong with the config, the data or the model.
@@ -52,11 +55,10 @@ def train(config: Config, resume: Path | None = None) -> Result:
         hold_masters(model)
         lesson = Lesson(model, plan.method, plan.objective, plan.optim, config.options["optim"], context)
         loaders = stages.loaders(plan, data, context, model, screen)
-        bar = ProgressBar(screen, context.total_steps)
-        checkpoint = stages.checkpoint(folder, resume)
-        stop = StopOnSignal(folder.checkpoint)
+        watching = [ProgressBar(screen, context.total_steps), *watch]
+        checkpoint, stop = stages.checkpoint(folder, resume), StopOnSignal(folder.checkpoint)
         with stop.listening():
-            fit(lesson, *loaders, stages.arguments(plan), plan.dtype, stop, folder.log, bar, checkpoint)
+            fit(lesson, *loaders, stages.arguments(plan), plan.dtype, stop, folder.log, watching, checkpoint)
             settle(model, plan.method, plan.start.model.dtype)
             stages.save(plan, model, folder)
         model = plan.quantizer.convert(model)

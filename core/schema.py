@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from core.errors import UserError
@@ -110,7 +110,7 @@ def to_options(axis: str, node: DictConfig, cls: type, part: str, experiment_set
     except OmegaConfBaseException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from error
-        raise _mistyped(axis, error, cls) from error
+        raise _mistyped(axis, error, cls, node) from error
 
 
 def _check_keys(
@@ -133,16 +133,42 @@ def _check_keys(
             raise UserError(f"{axis}.{key} is missing", f"{axis}.{key}=VALUE")
 
 
-def _mistyped(axis: str, error: OmegaConfBaseException, cls: type) -> UserError:
+def _mistyped(axis: str, error: OmegaConfBaseException, cls: type, node: DictConfig) -> UserError:
     key = str(error.full_key or "")
     first = str(error.msg or error).splitlines()[0]
     name = key.split(".")[0].split("[")[0]
-    types: Mapping[str, Any] = {field.name: field.type for field in fields(cls)}
-    wanted = types.get(name, "another type")
-    wanted = wanted if isinstance(wanted, str) else getattr(wanted, "__name__", str(wanted))
-    if str(wanted).startswith("list") and "ListConfig" in first:
-        return UserError(f"{axis}.{name} is one value where a list is wanted", f"{axis}.{name}=[A,B]")
-    return UserError(f"{axis}.{key}: {first}", f"{axis}.{name} takes {_in_words(str(wanted))}")
+    option = next((field for field in fields(cls) if field.name == name), None)
+    wanted = annotation(option) or "another type"
+    given: Any = node.get(name)
+    if wanted.startswith("list") and not isinstance(given, (ListConfig, DictConfig)):
+        return UserError(f"{axis}.{name} is one value where a list is wanted", f"{axis}.{name}=[{given}]")
+    if isinstance(given, ListConfig) and not wanted.startswith("list"):
+        instead = instead_of_several(f"{axis}.{name}", list(given), option)
+        return UserError(
+            f"{axis}.{name} is a list where one value is wanted",
+            instead or f"{axis}.{name} takes {_in_words(wanted)}",
+        )
+    return UserError(f"{axis}.{key}: {first}", f"{axis}.{name} takes {_in_words(wanted)}")
+
+
+def annotation(option: Field[Any] | None) -> str:
+    """An option's type as it is written; empty where it is not known.
+
+    Example:
+        >>> [annotation(field) for field in (*fields(PluginOptions), None)]
+        ['list[str]', '']
+    """
+    kind = "" if option is None else option.type
+    return kind if isinstance(kind, str) else kind.__name__ if type(kind) is type else str(kind)
+
+
+def instead_of_several(key: str, values: Sequence[Any], option: Field[Any] | None) -> str | None:
+    """What to type where an option of one value was given several, if the class with its type says so.
+
+    It does in the metadata of the field: ``several`` makes a line from the key and the values.
+    """
+    tell = option.metadata.get("several") if option is not None else None
+    return tell(key, [str(value) for value in values]) if tell is not None and len(values) > 1 else None
 
 
 def _in_words(annotation: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,52 +18,20 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from core import weights
 from core.batch import LaidOut
 from core.context import RunContext, with_reference
-from core.contracts import Head, Objective, Score
-from core.data import Encoded, encode
+from core.contracts import Objective, Score
 from core.devices import first, ranks
 from core.errors import UserError
+from core.groups import groups
 from core.layout import choose
 from core.memory import PeakMemory
 from core.micro_batches import batches, order, steps
 from core.plan import Plan
 from core.registry import AXES
-from core.rows import head_of, prepared, read_rows, row_key
+from core.row_file import row_key
+from core.run_data import Data as Data
+from core.run_data import read as read
 from core.run_files import anew
 from core.runfolder import OthersFolder, RunFolder
-
-
-@dataclass
-class Data:
-    """The rows of a run as the objective encodes them.
-
-    Attributes:
-        head: Which model class they need.
-        train: What is trained on.
-        validation: What is held out, or empty.
-    """
-
-    head: Head
-    train: Encoded
-    validation: Encoded
-
-
-def read(plan: Plan) -> Data:
-    """Read, check and encode the rows.
-
-    Raises:
-        UserError: a file, a row or the whole set cannot be used.
-    """
-    train, validation = read_rows(plan.source, plan.objective, plan.options, plan.config.seed)
-    if plan.options.batch_size < plan.objective.smallest_batch:
-        raise UserError(
-            f"data.batch_size={plan.options.batch_size} is too small: {plan.config.offers['objective'].part.name} "
-            f"compares examples with each other",
-            f"data.batch_size={plan.objective.smallest_batch}",
-        )
-    sides = [prepared(rows, plan.objective) for rows in (train, validation)]
-    head = head_of(sides[0], plan.objective)
-    encoded = encode(sides, plan.objective, plan.tokenizer, plan.options, plan.facts.vocabulary, head)
-    return Data(head, *encoded)
 
 
 def open_folder(plan: Plan, resume: Path | None) -> RunFolder:
@@ -79,43 +48,21 @@ def open_folder(plan: Plan, resume: Path | None) -> RunFolder:
 def describe(screen: Console, plan: Plan, data: Data, folder: RunFolder) -> None:
     """A few lines that say what is about to happen."""
     names = {axis: plan.config.offers[axis].part.name for axis in AXES if axis in plan.config.offers}
-    facts, train = plan.facts, data.train
-    share = train.supervised / max(1, train.tokens)
+    facts = plan.facts
     screen.print(f"  model  {facts.architecture}, {facts.parameters:,} parameters, {plan.start.model.dtype}")
     screen.print(f"  parts  {'  '.join(f'{axis}={name}' for axis, name in names.items())}")
-    screen.print(
-        f"  rows   {len(train.examples):,} to train, {len(data.validation.examples):,} held out; "
-        f"{train.tokens:,} tokens, {share:.1%} of them supervised; format {train.format}"
-    )
-    for line in _notes(data):
-        screen.print(f"  [yellow]{line}[/yellow]")
-    if plan.metric is not None and not data.validation.examples:
+    screen.print(f"  rows   {data.summary}", soft_wrap=True)
+    for line in data.warnings:
+        screen.print(f"  {line}", style="yellow", markup=False, soft_wrap=True)  # it names the user's own columns
+    if plan.metric is not None and not len(data.validation.examples):
         screen.print("  [yellow]no rows are held out, so nothing is measured before and after[/yellow]")
-
-
-def _notes(data: Data) -> Iterator[str]:
-    """What was left out of the rows, of both sides."""
-    sides = {"to train": data.train, "held out": data.validation}
-    for what, numbers in (
-        ("skipped", {name: side.skipped for name, side in sides.items()}),
-        ("cut to data.max_length", {name: side.truncated for name, side in sides.items()}),
-    ):
-        if any(numbers.values()):
-            yield f"{what}: " + ", ".join(f"{_rows(number)} {name}" for name, number in numbers.items() if number)
-    if data.train.truncated == len(data.train.examples):
-        yield "every row is cut, so no end token is learned: answers will not stop; a larger data.max_length helps"
-    if data.train.unused:
-        yield f"columns that nothing reads: {', '.join(data.train.unused)}"
-
-
-def _rows(number: int) -> str:
-    return f"{number:,} row{'' if number == 1 else 's'}"
 
 
 def context(plan: Plan, data: Data, model: nn.Module) -> RunContext:
     """What parts may ask of this run."""
     options, trainer = plan.options, plan.config.trainer
-    if not (total := steps(len(data.train.examples), options.batch_size, trainer, ranks(trainer))):
+    drawn = groups(data.train.lengths, data.train.shares, options.packing, options.max_length, plan.config.seed)
+    if not (total := steps(len(drawn), options.batch_size, trainer, ranks(trainer))):
         key = "overfit_batches" if trainer.overfit_batches else "limit_train_batches"
         raise UserError(
             f"trainer.{key}={getattr(trainer, key)} leaves no step to train", f"trainer.{key}=A NUMBER of batches"
@@ -132,8 +79,9 @@ def context(plan: Plan, data: Data, model: nn.Module) -> RunContext:
         loader=plan.loader,
         objective=plan.objective,
         examples=data.train.examples,
+        drawn=drawn,
         # as they are trained, so that a method that looks at batches sees those
-        order=order(len(data.train.examples), plan.config.seed, 0),
+        order=order(len(drawn), plan.config.seed, 0),
         batch_size=options.batch_size,
         max_length=options.max_length,
         device=next(model.parameters()).device,
@@ -141,17 +89,26 @@ def context(plan: Plan, data: Data, model: nn.Module) -> RunContext:
 
 
 def reference(plan: Plan, model: nn.Module, data: Data, context: RunContext) -> None:
-    """The objective's reference values, by the model as it stands before the method is applied."""
+    """The objective's reference values, by the model as it stands before the method is applied.
+
+    Each side as it is used: the rows to train on under autocast, those held out as they are measured, without.
+    """
     if type(plan.objective).reference is Objective.reference:
         return
     layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
-    for encoded in (data.train, data.validation):
-        encoded.examples = with_reference(
-            model, encoded.examples, plan.objective, layout, context.pad, plan.options.batch_size
-        )
+    for encoded, as_trained in ((data.train, True), (data.validation, False)):
+        with autocast(plan, context, as_trained):
+            encoded.examples = with_reference(
+                model, encoded.examples, plan.objective, layout, context.pad, plan.options.batch_size
+            )
     context.examples = data.train.examples
     held_out = data.validation
     context.referenced = {row_key(row): e for row, e in zip(held_out.rows, held_out.examples, strict=True)}
+
+
+def autocast(plan: Plan, context: RunContext, as_trained: bool = True) -> AbstractContextManager[Any]:
+    """As in training: masters in float32 and layers in bfloat16 meet only under autocast."""
+    return torch.autocast(context.device.type, plan.dtype, enabled=as_trained and plan.dtype != torch.float32)
 
 
 def loaders(
@@ -159,17 +116,16 @@ def loaders(
 ) -> tuple[StatefulDataLoader[LaidOut], StatefulDataLoader[LaidOut] | None]:
     """Training and validation batches, in the quickest layout that is right for this model."""
     number = weights.trainable(model)
-    # as in training: masters in float32 and layers in bfloat16 meet only under autocast
-    with torch.autocast(context.device.type, plan.dtype, enabled=plan.dtype != torch.float32):
+    with autocast(plan, context):
         context.layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
     share = f"{number / plan.facts.parameters:.1%}"
     screen.print(f"  trains {number:,} parameters ({share}), {context.total_steps:,} steps, layout {context.layout}")
     size, pad = plan.options.batch_size, context.pad
     trainer, seed = plan.config.trainer, plan.config.seed
     same = bool(trainer.overfit_batches)
-    train = batches(data.train.examples, size, context.layout, pad, seed, trainer.limit, same)
+    train = batches(data.train.examples, size, context.layout, pad, seed, trainer.limit, same, context.drawn)
     held_out = data.validation.examples
-    return train, batches(held_out, size, context.layout, pad, None) if held_out else None
+    return train, batches(held_out, size, context.layout, pad, None) if len(held_out) else None
 
 
 def arguments(plan: Plan) -> dict[str, Any]:

@@ -30,7 +30,9 @@ def test_every_scaffold_passes_the_kit_unchanged(tmp_path):
     ("typed", "said"),
     [
         (("methd", "a"), "there is no kind methd"),
-        (("method", "My Method"), "is no name of a part"),
+        (("method", "My Method"), "'My Method' is no name of a part: it holds ' ', 'M'"),
+        (("method", "9bad"), "it must begin with a letter"),
+        (("method", "a--b"), "each - or _ must stand alone"),
         (("method", "lora"), "method=lora is there already"),
     ],
 )

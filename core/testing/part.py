@@ -96,8 +96,8 @@ class PartContract:
         _once(self.rows_file, partial(tiny.write_rows, rows=self.rows()))
         settings = [
             f"model.path={quoted(str(model))}", "model.dtype=float32", "data=jsonl", *self.read(), "data.holdout=0",
-            "data.batch_size=4", "trainer.accelerator=cpu", "trainer.max_steps=4", "metric=none", *self.around(),
-            *chosen,
+            "data.tolerance=1", "data.batch_size=4", "trainer.accelerator=cpu", "trainer.max_steps=4", "metric=none",
+            *self.around(), *chosen,
         ]  # fmt: skip
         return list({line.partition("=")[0]: line for line in settings}.values())
 
@@ -147,7 +147,7 @@ class PartContract:
         cls: Any = self.registry.options_class(self.offer)
         types = get_type_hints(cls)
         names = {field.name for field in fields(cls)} - {"name"}
-        free: set[str] = set(getattr(cls, "free", ()))
+        free = {name for base in cls.__mro__ for name in vars(base).get("free", ())}
         assert free <= names, "free: there are no such options"
         taken = [
             f"{self.axis}.{name}={wrong}"

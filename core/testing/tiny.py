@@ -53,7 +53,7 @@ def rows_with(columns: Collection[str]) -> list[dict[str, Any]]:
             ],
         }
         wanted = [next((name for name in offered if name in needed.split("|")), None) for needed in sorted(columns)]
-        found.append({name: offered[name] for name in ["prompt", *wanted] if name is not None})
+        found.append({name: offered[name] for name in ["prompt", "completion", *wanted] if name is not None})
     return found
 
 

@@ -5,14 +5,13 @@ Shapes: B rows of a batch, T tokens of the longest prompt.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from core.api import Context, Metric, Row, RowError, Score, UserError, prompt_and_answer
+from core.api import Context, Metric, Row, RowError, Score, UserError, prompt_and_answer, wilson
 from plugins.exact.options import ExactOptions
 
 SAMPLES = 4
@@ -74,16 +73,3 @@ def _asked(row: Row) -> str:
     messages = row.get("messages") or [{"role": "user", "content": row.get("prompt", "")}]
     text = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
     return text if len(text) <= 100 else f"{text[:60]} ... {text[-35:]}"
-
-
-def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953).
-
-    Example:
-        >>> [round(end, 3) for end in wilson(84, 100)]
-        [0.756, 0.899]
-    """
-    share = hits / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)

@@ -12,5 +12,5 @@ def hooktune_data() -> Iterator[Part]:
         name="jsonl",
         target="plugins.jsonl.source:Files",
         options="plugins.jsonl.options:FilesOptions",
-        summary="your own file: json, jsonl, csv, tsv or parquet",
+        summary="your own files: json, jsonl, csv, tsv, parquet, arrow or txt",
     )

@@ -1,224 +1,133 @@
-"""json, jsonl, csv and parquet files, each row with the line it stands on."""
+"""Your own files: one, a folder of them, or several that are mixed."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from core.api import DataSource, Row, RowError, UserError
+from plugins.jsonl.containers import COMPRESSED, STDIN, suffix_of
 from plugins.jsonl.options import FilesOptions
-
-Read = Iterator[tuple[int, Row | RowError]]
-"""(line, from 1; row), one after the other."""
+from plugins.jsonl.readers import READERS, read
+from plugins.jsonl.text import shown
 
 
 class Files(DataSource):
-    """One file to train on and, if given, one to validate on; how it is read depends on its suffix."""
+    """Files to train on and, if given, to validate on, read one row at a time."""
 
     def __init__(self, options: FilesOptions) -> None:
         self.options = options
-        self.lines: dict[str, list[int]] = {}
+        self.files: dict[str, list[tuple[Path, float]]] = {}
+        self.places: dict[str, tuple[array[int], array[int]]] = {}
 
-    def rows(self, split: Literal["train", "validation"]) -> Sequence[Row | RowError] | None:
-        """All rows of the file; None when no validation file is given.
+    def rows(self, split: Literal["train", "validation"]) -> Iterator[Row | RowError] | None:
+        """All rows; None when no validation file is given.
 
         Raises:
             UserError: there is no such file, or it is empty or of an unknown kind.
         """
-        name = self.options.train if split == "train" else self.options.validation
-        if name is None:
+        named = self._named(split)
+        if not named:
             return None
-        file = _checked(Path(name).expanduser(), split)
-        found = list(_reader(file, split)(file))
-        if not found:
-            raise UserError(f"data.{split}={name} holds no row", f"data.{split}=FILE with rows in it")
-        self.lines[split] = [line for line, _ in found]
-        return [row for _, row in found]
+        self.files[split] = [(file, share) for name, share in named for file in _checked(name, split)]
+        return self._rows(split)
 
     def origin(self, split: str, index: int) -> str:
         """File and line."""
-        name = self.options.train if split == "train" else self.options.validation
-        return f"{name}:{self.lines[split][index]}"
+        if split not in self.places or index >= len(self.places[split][0]):
+            return f"data.{split}={self._named(split)[0][0]}"
+        file, line = (column[index] for column in self.places[split])
+        path = self.files[split][file][0]
+        return f"{shown(path)}:{line}"
+
+    def share(self, split: str, index: int) -> float:
+        """The file's, where several are mixed."""
+        return self.files[split][self.places[split][0][index]][1] if split == "train" else 1.0
+
+    def fingerprint(self) -> str | None:
+        """Each file's path, size and time of change; standard input has none."""
+        files = [f for split in ("train", "validation") for n, _ in self._named(split) for f in _checked(n, split)]
+        if STDIN in files:
+            return None
+        stamps = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        return f"{stamps} {self.options.mix}"
+
+    def _named(self, split: str) -> list[tuple[str, float]]:
+        o = self.options
+        if split == "validation":
+            return [(o.validation, 1.0)] if o.validation else []
+        return [(o.train or "", 1.0), *o.mix.items()]
+
+    def _rows(self, split: str) -> Iterator[Row | RowError]:
+        files, lines = self.places[split] = array("L"), array("Q")
+        for number, (file, _) in enumerate(self.files[split]):
+            before = len(files)
+            for line, row in read(file):
+                files.append(number)
+                lines.append(line)
+                yield row
+            if len(files) == before:
+                raise UserError(f"data.{split}={file} holds no row", f"data.{split}=FILE with rows in it")
 
 
-def _checked(file: Path, split: str) -> Path:
-    if file.is_dir():
-        inside = sorted(f.name for f in file.iterdir() if f.suffix in READERS)
-        raise UserError(
-            f"data.{split}={file} is a folder", f"data.{split}={file / (inside[0] if inside else 'FILE.jsonl')}"
-        )
-    if not file.exists():
-        beside = [f.name for f in file.parent.iterdir()] if file.parent.is_dir() else []
-        near = get_close_matches(file.name, beside, 1)
-        hint = (
-            f"did you mean {file.parent / near[0]}?" if near else f"data.{split}=FILE.jsonl (or .json, .csv, .parquet)"
-        )
-        raise UserError(f"data.{split}={file} does not exist", hint)
-    if file.stat().st_size == 0:
-        raise UserError(f"data.{split}={file} is empty", f"data.{split}=FILE with rows in it")
-    return file
+def _checked(name: str, split: str) -> Sequence[Path]:
+    """The files that a name stands for.
 
-
-def _reader(file: Path, split: str) -> Callable[[Path], Read]:
-    reader = READERS.get(file.suffix.lower())
-    if reader is None:
-        raise UserError(
-            f"data.{split}={file}: {file.suffix or 'no'} suffix is not known", f"one of {', '.join(READERS)}"
-        )
-    return reader
-
-
-def _text(file: Path) -> str:
+    Raises:
+        UserError: there is none, or none that can be read.
+    """
+    file = Path(name).expanduser()
     try:
-        return file.read_text(encoding="utf-8-sig")  # a byte-order mark is read as if absent
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}", f"ls -l {file}") from error
-    except UnicodeDecodeError as error:
-        raw = file.read_bytes()
-        line = raw[: error.start].count(b"\n") + 1
-        was = "UTF-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "LATIN1"
+        return _found(file, split)
+    except OSError as error:  # a folder that may not be looked into, a name longer than the file system takes
         raise UserError(
-            f"{file}:{line}: is not UTF-8", f"iconv -f {was} -t UTF-8 {shlex.quote(str(file))} > utf8{file.suffix}"
+            f"data.{split}={file} cannot be read: {error.strerror}", f"ls -ld {shlex.quote(str(file.parent))}"
         ) from error
 
 
-def _jsonl(file: Path) -> Read:
-    for line, text in enumerate(_text(file).split("\n"), 1):
-        if text.strip():
-            yield line, _object(text)
-
-
-def _object(text: str) -> Row | RowError:
-    try:
-        row = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        return RowError("", _not_json(error))
-    return row if isinstance(row, dict) else RowError("", "is not an object")
-
-
-def _not_json(error: ValueError | RecursionError) -> str:
-    """Column only: the line that json counts is that of the text it was given."""
-    if isinstance(error, RecursionError):
-        return "not JSON: nested too deeply"
-    if isinstance(error, json.JSONDecodeError):
-        return f"not JSON: {error.msg} at column {error.colno}"
-    return f"not JSON: {error}"
-
-
-def _json(file: Path) -> Read:
-    """An array of objects, or one object a line under the wrong suffix."""
-    text = _text(file)
-    if text.lstrip().startswith("["):
-        yield from _array(text)
-        return
-    _refuse_wrapped(file, text)
-    yield from _jsonl(file)
-
-
-def _refuse_wrapped(file: Path, text: str) -> None:
-    """One object over several lines, with the rows in a list inside it."""
-    try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError):
-        return
-    lists = [key for key, value in whole.items() if isinstance(value, list)] if isinstance(whole, dict) else []
-    if len(lists) == 1 and "\n" in text.strip():
+def _found(file: Path, split: str) -> Sequence[Path]:
+    if file == STDIN:
+        return [file]
+    if file.is_dir():
+        return _inside(file, split)
+    if file.is_symlink() and not file.exists():
+        raise UserError(f"data.{split}={file} is a link that leads nowhere", f"ls -l {shlex.quote(str(file))}")
+    if not file.exists():
+        raise UserError(f"data.{split}={file} does not exist", _near(file, split))
+    if suffix_of(file) not in READERS:
         raise UserError(
-            f"{file} is one object; its rows seem to be the list {lists[0]!r}",
-            f"jq -c '.{lists[0]}[]' {shlex.quote(str(file))} > {shlex.quote(file.stem + '.jsonl')}",
+            f"data.{split}={file}: {file.suffix or 'no'} suffix is not known",
+            f"one of {', '.join(READERS)}, or one of them and {', '.join(COMPRESSED)}",
         )
+    if file.stat().st_size == 0:
+        raise UserError(f"data.{split}={file} is empty", f"data.{split}=FILE with rows in it")
+    return [file]
 
 
-def _array(text: str) -> Read:
-    decoder, at = json.JSONDecoder(), text.index("[") + 1
-    line, counted = 1, 0
-    while True:
-        at = _next(text, at)
-        line, counted = line + text.count("\n", counted, at), at
-        if text[at : at + 1] == "]":
-            if text[at + 1 :].strip():
-                yield line, RowError("", "not JSON: the file goes on after its array")
-            return
-        try:
-            row, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError) as error:
-            what = _not_json(error) if at < len(text) else "not JSON: the array does not end"
-            yield line, RowError("", f"{what}; nothing after it is read")
-            return
-        yield line, row if isinstance(row, dict) else RowError("", "is not an object")
-        end = _next(text, at)
-        line, counted = line + text.count("\n", counted, end), end
-        if text[end : end + 1] == ",":
-            at = end + 1
-        elif end < len(text) and text[end] != "]":
-            yield line, RowError("", "not JSON: a comma is missing before it; nothing after it is read")
-            return
+def _inside(folder: Path, split: str) -> Sequence[Path]:
+    """All files in a folder, in the order of their names; of a set that ``datasets`` saved, those with rows."""
+    saved = (folder / "state.json").exists()
+    found = [f for f in sorted(folder.iterdir()) if f.is_file() and not f.name.startswith(".")]
+    found = [f for f in found if suffix_of(f) in READERS and (f.suffix == ".arrow" or not saved)]
+    if not found:
+        raise UserError(
+            f"data.{split}={folder} holds no file with rows",
+            f"files of {', '.join(READERS)} in it; folders inside it are not looked into",
+        )
+    empty = next((file for file in found if file.stat().st_size == 0), None)
+    if empty is not None:
+        raise UserError(f"data.{split}={empty} is empty", "fill it, or take it out of the folder")
+    return found
 
 
-def _next(text: str, at: int) -> int:
-    """Where the white space ends."""
-    while at < len(text) and text[at] in " \t\r\n":
-        at += 1
-    return at
-
-
-def _csv(file: Path) -> Read:
-    csv.field_size_limit(2**31 - 1)
-    text = _text(file)
-    # spreadsheets write what the country separates lists with
-    first = text.lstrip().partition("\n")[0]
-    separator = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
-    header: Sequence[str] = []
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            yield line, RowError("", f"not CSV: {error}")
-            continue
-        if cells is None:
-            return
-        if cells and not header:
-            header = _header(file, cells)
-        elif cells:
-            yield line, _cells(header, cells)
-
-
-def _header(file: Path, cells: Sequence[str]) -> Sequence[str]:
-    twice = [name for name in cells if cells.count(name) > 1]
-    if twice:
-        raise UserError(f"{file}: two columns are called {twice[0]!r}", "give each column a name of its own")
-    return cells
-
-
-def _cells(header: Sequence[str], cells: Sequence[str]) -> Row | RowError:
-    if len(cells) != len(header):
-        return RowError("", f"has {len(cells)} columns, the header has {len(header)}")
-    return dict(zip(header, cells, strict=True))
-
-
-def _parquet(file: Path) -> Read:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(file)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{file} is no parquet file: {str(error).splitlines()[0]}", "write it again") from error
-    yield from enumerate(table.to_pylist(), 1)
-
-
-READERS: Mapping[str, Callable[[Path], Any]] = {
-    ".jsonl": _jsonl,
-    ".json": _json,
-    ".csv": _csv,
-    ".tsv": _csv,
-    ".parquet": _parquet,
-}
+def _near(file: Path, split: str) -> str:
+    beside = [f.name for f in file.parent.iterdir()] if file.parent.is_dir() else []
+    near = get_close_matches(file.name, beside, 1)
+    if near:
+        return f"did you mean {file.parent / near[0]}?"
+    hub = f", or data=hub data.path={file}" if len(file.parts) == 2 and not file.suffix else ""
+    return f"data.{split}=FILE of {', '.join(READERS)}{hub}"

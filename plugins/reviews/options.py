@@ -10,13 +10,12 @@ from core.api import DataOptions, within
 class ReviewsOptions(DataOptions):
     """Values and comments are in ``conf/data/reviews.yaml``."""
 
-    free: ClassVar = frozenset({"system", "question", "split_seed"})
+    free: ClassVar = frozenset({"question", "split_seed"})
 
     name: str
     train_rows: int
     validation_rows: int
     words: int
-    system: str | None
     question: str
     split_seed: int
 

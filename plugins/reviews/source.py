@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from core.api import DataSource, Row, UserError
 from plugins.reviews.options import ReviewsOptions
@@ -53,10 +53,8 @@ class Reviews(DataSource):
     def _row(self, record: Mapping[str, str]) -> Row:
         o = self.options
         review = " ".join(record["text"].split()[: o.words])
-        messages: list[dict[str, Any]] = [{"role": "system", "content": o.system}] if o.system else []
-        messages.append({"role": "user", "content": f"{review}\n{o.question}"})
-        messages.append({"role": "assistant", "content": record["category"]})
-        return {"messages": messages}
+        asked = {"role": "user", "content": f"{review}\n{o.question}"}
+        return {"messages": [asked, {"role": "assistant", "content": record["category"]}]}
 
 
 def _read() -> list[dict[str, str]]:

@@ -1,28 +1,16 @@
-"""Cross-entropy of the answers' tokens.
-
-Shapes: N supervised tokens of a batch.
-"""
+"""Supervised fine-tuning: learn the answer, given the prompt."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from core.api import (
-    Batch,
-    Example,
-    Loss,
-    Objective,
-    Row,
-    RowError,
-    Tokens,
-    chat_tokens,
-    completion_tokens,
-    token_logprobs,
-)
+from core.api import Batch, Example, Loss, Objective, Row, RowError, Tokens, answer_tokens, chat_tokens
+from plugins.sft.cross_entropy import cross_entropy
 from plugins.sft.options import SFTOptions
 
 
@@ -37,28 +25,44 @@ class SFT(Objective):
     def encode(self, row: Row, tokenizer: PreTrainedTokenizerBase) -> Example:
         """One sequence, of which the assistant's text and its end token are supervised.
 
+        A message may have a ``weight`` of its own, as OpenAI's format has it; a row has one in its column ``weight``.
+
         Raises:
-            RowError: the row holds no answer, or its weight is no number.
+            RowError: the row holds no answer, or a weight is no number.
         """
         if row.get("messages") is not None:
-            tokens = chat_tokens(tokenizer, row["messages"], tools=row.get("tools"))
+            weights = self._weights(row["messages"])
+            tokens = chat_tokens(tokenizer, row["messages"], tools=row.get("tools"), weights=weights)
         else:
-            tokens = completion_tokens(tokenizer, row.get("prompt") or "", row["completion"])
-        weight = row.get("weight")
-        return {"completion": tokens if weight in (None, "") else _weighted(tokens, weight)}
+            tokens = answer_tokens(tokenizer, row.get("prompt"), row["completion"], tools=row.get("tools"))
+        rest = self.options.prompt_weight
+        weight = 1.0 if row.get("weight") in (None, "") else _number("weight", row["weight"], above_zero=True)
+        return {"completion": Tokens(tokens.ids, [weight * (w or rest) for w in tokens.loss_weights])}
+
+    def _weights(self, messages: Any) -> list[float] | None:
+        """One a message; None where every assistant's counts the same."""
+        if not isinstance(messages, Sequence) or not all(isinstance(message, Mapping) for message in messages):
+            return None  # the template's check says what is wrong
+        said = cast("Sequence[Mapping[str, Any]]", messages)
+        answers = [i for i, message in enumerate(said) if message.get("role") == "assistant"]
+        learned = answers[-1:] if self.options.turns == "last" else answers
+        weights = [0.0] * len(said)
+        for i in learned:
+            given = said[i].get("weight")
+            weights[i] = 1.0 if given is None else _number(f"messages[{i}].weight", given)
+        return None if all(weights[i] == 1.0 for i in answers) else weights
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """The sum of the negative log-probabilities and the sum of their weights."""
-        result = token_logprobs(model, batch)
-        return Loss(-(result.logprobs_N * result.loss_weights_N).sum(), result.loss_weights_N.sum())
+        return cross_entropy(model, batch, self.options)
 
 
-def _weighted(tokens: Tokens, weight: Any) -> Tokens:
-    """A row counts ``weight`` times in the mean; text is what a csv file has."""
+def _number(field: str, value: Any, above_zero: bool = False) -> float:
+    """A weight; text is what a csv file has."""
     try:
-        factor = float(weight)
+        number = float(value)
     except (TypeError, ValueError):
-        factor = math.nan
-    if not 0 < factor < math.inf:
-        raise RowError("weight", f"is {weight!r}, not a number above 0")
-    return Tokens(tokens.ids, [factor * w for w in tokens.loss_weights])
+        number = math.nan
+    if not 0 <= number < math.inf or (above_zero and not number):
+        raise RowError(field, f"is {value!r}, not a number {'above 0' if above_zero else 'of 0 or more'}")
+    return number

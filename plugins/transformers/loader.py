@@ -44,13 +44,17 @@ class Transformers(Loader):
         """The tokenizer, with its chat template where the model has one.
 
         Raises:
-            UserError: the folder has none.
+            UserError: the folder has none, or a damaged one.
         """
+        folder = model_folder(source)
         try:
-            return AutoTokenizer.from_pretrained(model_folder(source), **_remote(source))
-        except (OSError, ValueError) as error:
+            return AutoTokenizer.from_pretrained(folder, **_remote(source))
+        except Exception as error:  # whatever transformers makes of a file that is damaged
+            here = [file.name for file in Path(folder).glob("*")]
+            gone = here and not any(name.startswith(("tokenizer.", "vocab")) for name in here)
+            why = "there is no tokenizer.json and no tokenizer.model" if gone else _first_line(error)
             raise UserError(
-                f"{source.path} has no tokenizer: {_first_line(error)}", "copy tokenizer.json and its config there"
+                f"{source.path} has no tokenizer that can be used: {why}", "copy tokenizer.json and its config there"
             ) from error
 
     def load(self, source: ModelOptions, head: Head, options: Mapping[str, Any]) -> nn.Module:
@@ -127,4 +131,7 @@ def _remote(source: ModelOptions) -> dict[str, Any]:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    """The first line; where that only begins a list, the last one, which says what to do."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    line = lines[-1] if lines[0].rstrip().endswith(":") else lines[0]
+    return f"{type(error).__name__}: {line}" if isinstance(error, LookupError) else line

@@ -143,4 +143,6 @@ def _check_weights(path: str) -> None:
 
 
 def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line; where that only begins a list, the last one, which says what to do."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1] if lines[0].rstrip().endswith(":") else lines[0]

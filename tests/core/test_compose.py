@@ -52,8 +52,17 @@ def test_what_needs_quotes_is_said_with_a_line_that_works(path):
     import shlex
 
     error = refused("data=jsonl", f"data.train={path}")
-    (pasted,) = [word for word in shlex.split(error.fix) if word.startswith("data.train=") and not word.endswith("],")]
+    pasted = [word for word in shlex.split(error.fix) if word.startswith("data.train=")][-1]
     assert core.configure(["data=jsonl", pasted]).options["data"].train == path
+
+
+def test_two_files_are_mixed_by_what_the_error_says():
+    import shlex
+
+    error = refused("data=jsonl", "data.train=a.jsonl,b.csv")
+    pasted = shlex.split(error.fix.partition(", or")[0])
+    options = core.configure(["data=jsonl", *pasted]).options["data"]
+    assert (options.train, options.mix) == ("a.jsonl", {"b.csv": 1.0})
 
 
 def test_columns_are_a_mapping_and_may_be_added_to():
@@ -87,7 +96,7 @@ def test_options_are_listed_in_the_order_of_the_yaml():
         ("seed=-1", "seed=-1 is out of range"),
         ("seed=true", "seed=True is no whole number"),
         ("seed=${nowhere}", "seed: Interpolation key 'nowhere' not found"),
-        ("run.dir=[a]", "run.dir: Cannot convert"),
+        ("run.dir=[a]", "run.dir is a list where one value is wanted"),
         ("run.dir=???", "run.dir is missing"),
         ("run=3", "run is one value"),
         ("plugins.disable=3", "plugins.disable is one value"),

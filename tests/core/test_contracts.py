@@ -117,13 +117,25 @@ def test_a_reference_is_known_where_losses_are_measured(tiny):
     assert result.after.value < result.before.value
 
 
+def test_the_reference_of_a_saved_adapter_is_what_training_starts_from(tiny):
+    """In bfloat16 the adapter's products are rounded in training: the reference is rounded in the same way."""
+    first = tiny("method=lora", "model.dtype=bfloat16", "optim.lr=0.1", "run.dir=first")
+    again = tiny("method=lora", "model.dtype=bfloat16", f"model.path={first.folder}", "objective=closer", "run.dir=on")
+    assert losses(again)[0] == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_a_method_that_looks_at_batches_sees_the_reference(tiny):
+    tiny("objective=closer", "method=halves")
+    assert seen("methods")["numbers"] == [["label", "reference"]]
+
+
 def test_an_objective_can_refuse_a_batch_that_is_too_small(tiny):
     with pytest.raises(UserError, match=r"data.batch_size=1 is too small"):
         tiny("objective=closer", "data.batch_size=1")
 
 
 # ------------------------------------------------------------------------------------------- a stranger's other kinds
-SUMS = ["data=sums", "data.on_bad_row=skip", "data.columns.prompt=q", "data.columns.completion=a"]
+SUMS = ["data.tolerance=1", "data=sums", "data.on_bad_row=skip", "data.columns.prompt=q", "data.columns.completion=a"]
 
 
 @pytest.fixture

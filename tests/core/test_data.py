@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import ClassVar
 
 import pytest
@@ -14,7 +15,7 @@ from core.rows import Rows, prepared, read_rows
 from plugins.sft.objective import SFT
 from plugins.sft.options import SFTOptions
 
-SFT_ = SFT(SFTOptions(name="sft"))
+SFT_ = SFT(SFTOptions(name="sft", turns="all", prompt_weight=0.0, label_smoothing=0.0, z_loss=0.0, neftune_alpha=0.0))
 
 
 class Listed(DataSource):
@@ -30,17 +31,30 @@ class Listed(DataSource):
 class Lengths(Objective):
     """A row's number of tokens, all of which are supervised."""
 
-    columns: ClassVar[frozenset[str]] = frozenset({"text"})
+    columns: ClassVar[frozenset[str]] = frozenset({"length"})
 
     def encode(self, row, tokenizer):
-        return {"text": Tokens(list(range(row["text"])), [1.0] * row["text"]), "number": 7}
+        return {"length": Tokens(list(range(row["length"])), [1.0] * row["length"]), "number": 7}
 
     def loss(self, model, batch):
         raise NotImplementedError
 
 
 def options(**changed) -> DataOptions:
-    chosen = {"batch_size": 8, "max_length": 64, "on_bad_row": "stop", "format": "auto", "columns": {}, "holdout": 0.1}
+    chosen = {
+        "batch_size": 8,
+        "max_length": 64,
+        "on_bad_row": "stop",
+        "format": "auto",
+        "columns": {},
+        "holdout": 0.1,
+        "system": None,
+        "group": None,
+        "max_rows": None,
+        "tolerance": 1.0,
+        "packing": False,
+        "cache": False,
+    }
     return DataOptions(**{**chosen, **changed})
 
 
@@ -78,7 +92,7 @@ def test_rows_keep_their_order_and_origin():
 def test_holding_out_splits_the_rows_and_depends_on_the_seed_alone(n, share, seed):
     train, held = reading([pair(i) for i in range(n)], seed=seed, holdout=share)
     assert len(held.rows) == (round(share * n) if n >= 40 else 0)
-    assert sorted(train.origins + held.origins) == sorted(f"train row {i + 1}" for i in range(n))
+    assert sorted([*train.origins, *held.origins]) == sorted(f"train row {i + 1}" for i in range(n))
     again = reading([pair(i) for i in range(n)], seed=seed, holdout=share)
     assert (train, held) == again
 
@@ -106,31 +120,36 @@ def test_unreadable_rows_stay_in_their_place():
 def test_tokens_and_supervised_tokens_are_counted(tokenizer):
     found = encoding([pair(1), pair(2)], tokenizer)
     lengths = [len(example["completion"].ids) for example in found.examples]
-    assert (found.tokens, found.supervised, found.skipped, found.truncated) == (sum(lengths), 4, 0, 0)
+    assert (found.facts.tokens, found.facts.supervised, found.facts.skipped, found.facts.truncated) == (
+        sum(lengths),
+        4,
+        0,
+        0,
+    )
     assert found.rows == [pair(1), pair(2)]
 
 
 def test_an_empty_side_encodes_to_nothing():
     (found,) = encode([Rows()], SFT_, None, options(), 10, Head())
-    assert (found.examples, found.tokens, found.skipped) == ([], 0, 0)
+    assert (found.examples, found.facts.tokens, found.facts.skipped) == ([], 0, 0)
 
 
 @settings(deadline=None)
 @given(lengths=st.lists(st.integers(2, 40), min_size=1, max_size=10), longest=st.integers(2, 40))
 def test_sequences_are_cut_from_their_end(lengths, longest):
-    found = encoding([{"text": n} for n in lengths], objective=Lengths(), max_length=longest)
+    found = encoding([{"length": n} for n in lengths], objective=Lengths(), max_length=longest)
     kept = [min(n, longest) for n in lengths]
-    assert [list(e["text"].ids) for e in found.examples] == [list(range(n)) for n in kept]
-    assert found.truncated == sum(n > longest for n in lengths)
-    assert found.tokens == sum(kept)
+    assert [list(e["length"].ids) for e in found.examples] == [list(range(n)) for n in kept]
+    assert found.facts.truncated == sum(n > longest for n in lengths)
+    assert found.facts.tokens == sum(kept)
     assert all(e["number"] == 7 for e in found.examples)
 
 
 def test_the_first_token_is_never_supervised():
-    (example,) = encoding([{"text": 3}], objective=Lengths()).examples
-    assert list(example["text"].loss_weights) == [0.0, 1.0, 1.0]
-    with pytest.raises(UserError, match="text: has no supervised token"):
-        encoding([{"text": 1}], objective=Lengths())
+    (example,) = encoding([{"length": 3}], objective=Lengths()).examples
+    assert list(example["length"].loss_weights) == [0.0, 1.0, 1.0]
+    with pytest.raises(UserError, match="length: has no supervised token"):
+        encoding([{"length": 1}], objective=Lengths())
 
 
 def test_a_prompt_that_fills_max_length_says_how_long_it_is(tokenizer):
@@ -147,7 +166,7 @@ def test_a_prompt_that_fills_max_length_says_how_long_it_is(tokenizer):
 
 def test_an_answer_longer_than_max_length_is_cut_and_counted(tokenizer):
     found = encoding([pair(), pair(completion="one two " * 200)], tokenizer)
-    assert found.truncated == 1
+    assert found.facts.truncated == 1
     assert len(found.examples[1]["completion"].ids) == 64
 
 
@@ -171,7 +190,7 @@ def test_a_bad_row_stops_with_its_place_or_is_skipped_and_counted(tokenizer, bad
     assert last.strip() == "1 of 3 rows cannot be used"
     assert "data.on_bad_row=skip" in caught.value.fix
     found = encoding([good, bad, good], tokenizer, on_bad_row="skip")
-    assert (len(found.examples), found.skipped, found.origins) == (2, 1, ["train row 1", "train row 3"])
+    assert (len(found.examples), found.facts.skipped, found.origins) == (2, 1, ["train row 1", "train row 3"])
 
 
 def test_five_of_each_kind_are_shown_and_the_rest_counted(tokenizer):
@@ -191,7 +210,9 @@ def test_skipping_every_row_leaves_nothing(tokenizer):
 
 
 def test_columns_of_the_objective_are_asked_for():
-    with pytest.raises(UserError, match="train row 1: text: is missing"):
+    with pytest.raises(
+        UserError, match="train row 1: the objective needs length, the data offer completion and prompt"
+    ):
         encoding([pair()], objective=Lengths())
 
 
@@ -200,15 +221,15 @@ def test_the_system_message_is_told_when_all_rows_share_it(tokenizer):
         start = [{"role": "system", "content": system}] if system else []
         return {"messages": [*start, {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 
-    assert encoding([row("S"), row("S")], tokenizer).system == "S"
-    assert encoding([row("S"), row("T")], tokenizer).system is None
-    assert encoding([row("S"), row(None)], tokenizer).system is None
-    assert encoding([pair()], tokenizer).system is None
+    assert encoding([row("S"), row("S")], tokenizer).facts.system == "S"
+    assert encoding([row("S"), row("T")], tokenizer).facts.system is None
+    assert encoding([row("S"), row(None)], tokenizer).facts.system is None
+    assert encoding([pair()], tokenizer).facts.system is None
 
 
 class Doubling(Lengths):
     def prepare_rows(self, rows):
-        return rows.map(lambda row: {"text": 2 * row["text"]})
+        return rows.map(lambda row: {"length": 2 * row["length"]})
 
 
 class Filtering(Lengths):
@@ -217,14 +238,14 @@ class Filtering(Lengths):
 
 
 def test_rows_are_prepared_once_over_the_whole_set_bad_ones_left_out():
-    rows = [{"text": 2}, RowError("", "not JSON"), {"text": 3}]
+    rows = [{"length": 2}, RowError("", "not JSON"), {"length": 3}]
     found = encoding(rows, objective=Doubling(), on_bad_row="skip")
-    assert ([len(e["text"].ids) for e in found.examples], found.origins) == ([4, 6], ["train row 1", "train row 3"])
+    assert ([len(e["length"].ids) for e in found.examples], found.origins) == ([4, 6], ["train row 1", "train row 3"])
 
 
 def test_preparing_must_not_lose_rows():
     with pytest.raises(TypeError, match=r"Filtering\.prepare_rows must keep the number of rows"):
-        encoding([{"text": 2}, {"text": 3}], objective=Filtering())
+        encoding([{"length": 2}, {"length": 3}], objective=Filtering())
 
 
 # ------------------------------------------------------------------------------------------------------- what is odd
@@ -253,8 +274,11 @@ def test_an_odd_row_is_a_bad_row(tokenizer, bad, what):
 
 
 def test_tools_may_be_json_text(tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = "{{ tools | tojson if tools }}" + tokenizer.chat_template
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     listed = encoding([{"messages": messages, "tools": [{"name": "add"}]}], tokenizer).examples
+    assert '[{"name": "add"}]' in tokenizer.decode(listed[0]["completion"].ids)
     assert encoding([{"messages": messages, "tools": '[{"name": "add"}]'}], tokenizer).examples == listed
 
 
@@ -272,12 +296,12 @@ def test_a_system_column_is_the_systems_message(tokenizer, row):
     chat = {"messages": [{"role": role, "content": content} for role, content in said]}
     found = encoding([row], tokenizer)
     assert found.examples == encoding([chat], tokenizer).examples
-    assert found.system == "Be brief."
+    assert found.facts.system == "Be brief."
 
 
 def test_columns_that_nothing_reads_are_known(tokenizer):
-    assert encoding([pair(id=1, source="web")], tokenizer).unused == ("id", "source")
-    assert encoding([{"instruction": "a", "input": "", "output": "b"}], tokenizer).unused == ()
+    assert encoding([pair(id=1, source="web")], tokenizer).facts.unused == ("id", "source")
+    assert encoding([{"instruction": "a", "input": "", "output": "b"}], tokenizer).facts.unused == ()
 
 
 def test_columns_that_are_not_recognised_name_the_file():
@@ -296,7 +320,7 @@ def test_bad_rows_of_both_sides_are_told_at_once(tokenizer):
     assert "validation row 2: prompt: is not text" in said
     assert "2 of 4 rows cannot be used" in said
     train, held = encode(sides, SFT_, tokenizer, options(on_bad_row="skip"), 1000, Head())
-    assert (train.skipped, held.skipped) == (1, 1)
+    assert (train.facts.skipped, held.facts.skipped) == (1, 1)
 
 
 def test_held_out_rows_must_not_vanish_altogether(tokenizer):

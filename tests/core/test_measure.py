@@ -80,6 +80,7 @@ def measured_before(monkeypatch, tmp_path, tiny_model, rows_jsonl):
         settings = {
             "method": "lora", "model.path": "model", "model.dtype": "float32", "data": "jsonl",
             "data.train": "rows.jsonl", "data.validation": "rows.jsonl", "metric": "loss", "trainer.max_steps": "1",
+            "data.tolerance": "1",
             "trainer.accelerator": "cpu",
         }  # fmt: skip
         calls.clear()

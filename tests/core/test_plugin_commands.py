@@ -87,6 +87,7 @@ def test_new_puts_the_project_where_it_is_told(tmp_path, capsys):
         code, out, _ = typed("new", "metric", "bleu", *flag, capsys=capsys)
         assert code == 0
         assert "plugins check bleu" in out
+        assert "pip install --no-deps --no-build-isolation -e " in out  # as in docs/write-a-plugin.md
     assert (tmp_path / "a" / "hooktune-bleu" / "pyproject.toml").exists()
     assert (tmp_path / "b" / "hooktune-bleu" / "hooktune_bleu" / "conf" / "metric" / "bleu.yaml").exists()
 

@@ -13,6 +13,8 @@ import pytest
 import core
 from core.discovery import discover
 from core.errors import UserError
+from core.help import show_help
+from core.plugin_list import state as plugin_state
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OPTIONS = """\
@@ -279,7 +281,7 @@ def test_two_that_offer_one_name_are_a_warning_until_it_is_chosen(install):
     install("acme", plugin("acme"))
     install("twin", plugin("twin"))
     registry = discover()
-    twice = "method=thing is offered twice, by dist-acme and by dist-twin, and cannot be chosen"
+    twice = "method=thing is offered twice, by dist-acme and by dist-twin, and cannot be chosen by name"
     assert registry.warnings({"method": "lora"}) == [twice]
     assert registry.warnings({"method": "thing"}) == []
     with pytest.raises(UserError, match="method=thing is offered twice: by dist-acme and by dist-twin"):
@@ -307,10 +309,122 @@ def test_a_yaml_that_hides_a_built_in_one_is_named(install):
     registry = discover()
     assert registry.shadowed() == [("method", "lora", ["hooktune", "dist-acme"])]
     line = "method/lora.yaml is shipped twice, by hooktune and by dist-acme"
-    assert registry.warnings({"method": "full"}) == [line]
-    with pytest.raises(UserError, match=re.escape(line)):
+    assert registry.warnings({"method": "full"}) == [f"{line}: the first is taken"]
+    with pytest.raises(UserError, match=re.escape(line)) as error:
         core.configure(["method=lora"])
+    assert error.value.fix == "uninstall one of them, or plugins.disable=[acme]"
+    assert core.configure(["method=lora", "plugins.disable=[acme]"]).choices["method"] == "lora"
     assert core.configure(["method=full"]).choices["method"] == "full"
+
+
+@pytest.mark.parametrize(
+    ("init", "more"),
+    [
+        (plugin("acme", "adamw", hook="hooktune_optimizers"), {}),
+        (plugin("acme", "transformers", hook="hooktune_loaders"), {}),
+        (plugin("acme"), {"conf/optim/adamw.yaml": "name: adamw\nlr: 7\n"}),
+        (plugin("acme"), {"conf/trainer/default.yaml": "max_steps: 7\n"}),
+    ],
+)
+def test_a_default_that_a_stranger_offers_too_stays_ours_until_it_is_asked_for(install, init, more):
+    install("acme", init, more={"conf/method/thing.yaml": "name: thing\n", **more})
+    config = core.configure([])
+    assert config.offers["optim"].distribution == config.offers["loader"].distribution == "hooktune"
+    assert config.tree["optim"]["lr"] != 7
+    assert config.trainer.max_steps != 7
+    (line,) = config.registry.warnings(config.asked)
+    assert "hooktune" in line
+    assert "dist-acme" in line
+
+
+def test_a_default_that_is_offered_twice_cannot_be_asked_for(install):
+    install("acme", plugin("acme", "adamw", hook="hooktune_optimizers"))
+    with pytest.raises(UserError, match="optim=adamw is offered twice") as error:
+        core.configure(["optim=adamw"])
+    assert error.value.fix.endswith("plugins.disable=[acme]")
+
+
+@pytest.mark.parametrize(
+    ("entries", "line"),
+    [
+        ("acme = acme-pkg.hooks", "plugin acme (dist-acme) is left out: its entry point 'acme-pkg.hooks' is no module"),
+        ("acme =", "plugin acme (dist-acme) is left out: its entry point '' is no module"),
+        ("acme", "entry points of dist-acme cannot be read: "),
+    ],
+)
+def test_an_entry_point_that_is_none_is_a_line(install, entries, line):
+    install("acme", plugin("acme"), entries=entries)
+    registry = discover()
+    assert [said[: len(line)] for said in registry.warnings({})] == [line]
+    assert registry.find("method", "lora").distribution == "hooktune"
+
+
+@pytest.mark.parametrize(
+    ("record", "what"),
+    [
+        ("name=3", "Part.name is 3, not str"),
+        ("name=' '", "Part.name is empty"),
+        ("name=['thing']", "Part.name is ['thing'], not str"),
+        ("summary=None", "Part.summary is None, not str"),
+        ("needs=('json')", "Part.needs is 'json', not tuple[str, ...]"),
+        ("requires=None", "Part.requires is None, not frozenset[str]"),
+        ("provides={'adapter'}", "Part.provides is {'adapter'}, not frozenset[str]"),
+        ("api='2'", "Part.api is '2', not int"),
+    ],
+)
+def test_a_record_with_a_value_of_another_type_breaks_its_plugin_only(install, record, what):
+    usual = ["name='thing'", "target='acme.code:Thing'", "options='acme.options:Options'", "summary='a thing'"]
+    key = record.partition("=")[0]
+    fields = ", ".join([record, *(line for line in usual if not line.startswith(f"{key}="))])
+    install(
+        "acme", f"from core.api import Part, hookimpl\n\n@hookimpl\ndef hooktune_methods():\n    yield Part({fields})\n"
+    )
+    registry = discover()
+    assert registry.warnings({}) == [f"plugin acme (dist-acme) is left out: TypeError: {what}"]
+    assert registry.find("method", "lora").distribution == "hooktune"
+
+
+def test_a_part_without_its_yaml_is_named(install):
+    install("acme", plugin("acme"))
+    with pytest.raises(UserError, match=r"method=thing of dist-acme ships no conf/method/thing\.yaml"):
+        core.configure(["method=thing"])
+
+
+@pytest.mark.parametrize(
+    ("axis", "hook", "base"),
+    [("data", "hooktune_data", "DataOptions"), ("optim", "hooktune_optimizers", "OptimOptions"),
+     ("metric", "hooktune_metrics", "MetricOptions")],
+)  # fmt: skip
+def test_options_without_what_all_of_their_kind_have_are_refused(install, axis, hook, base):
+    install("acme", plugin("acme", hook=hook), more={f"conf/{axis}/thing.yaml": "name: thing\n"})
+    with pytest.raises(UserError, match=f"{axis}=thing of dist-acme: .* is no subclass of core.api.{base}"):
+        core.configure([f"{axis}=thing"])
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "yaml", "state"),
+    [
+        (OPTIONS, CODE, None, "ships no conf/method/thing.yaml"),
+        ("x = 1\n", CODE, "name: thing\n", "acme.options has no Options"),
+        (OPTIONS, "def (:\n", "name: thing\n", "target acme.code:Thing: syntax error in "),
+        (OPTIONS, "x = 1\n", "name: thing\n", "acme.code has no Thing"),
+    ],
+)
+def test_a_part_that_is_faulty_is_not_called_ready(install, options, code, yaml, state):
+    files = {} if yaml is None else {"conf/method/thing.yaml": yaml}
+    install("acme", plugin("acme"), options=options, code=code, more=files)
+    registry = discover()
+    assert plugin_state(registry, registry.find("method", "thing")).startswith(state)
+    assert plugin_state(registry, registry.find("method", "lora")) == "ready"
+
+
+def test_a_yaml_in_another_encoding_does_not_end_the_help(install, capsys):
+    install("acme", plugin("acme"))
+    folder = Path(sys.modules["acme"].__file__).parent if "acme" in sys.modules else Path(sys.path[0]) / "acme"
+    (folder / "conf" / "model").mkdir(parents=True)
+    (folder / "conf" / "model" / "mine.yaml").write_bytes(b"# \xff\xfe\npath: x\n")
+    assert show_help() == 0
+    assert "mine" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from core.api import UserError, completion_tokens
-from plugins.exact.metric import Exact, wilson
+from core.intervals import wilson
+from plugins.exact.metric import Exact
 from plugins.exact.options import ExactOptions
 
 

@@ -1,23 +1,35 @@
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import io
 import json
+import lzma
+import os
+import tracemalloc
+import zipfile
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import RowError, UserError
+from core.rows import read_rows
 from plugins.jsonl.options import FilesOptions
 from plugins.jsonl.source import Files
+from plugins.sft.objective import SFT
 
-COMMON = {"batch_size": 8, "max_length": 64, "on_bad_row": "stop", "format": "auto", "columns": {}, "holdout": 0.0}
+COMMON = yaml.safe_load((Path(__file__).parents[2] / "conf" / "data" / "common.yaml").read_text())
 ONE, TWO = {"prompt": "a", "completion": "é"}, {"prompt": "b", "completion": "d\ne"}
 
 
-def source(train, validation=None) -> Files:
-    return Files(FilesOptions(name="jsonl", train=str(train), validation=validation and str(validation), **COMMON))
+def source(train, validation=None, mix=None) -> Files:
+    return Files(
+        FilesOptions(name="jsonl", train=str(train), validation=validation and str(validation), mix=mix or {}, **COMMON)
+    )
 
 
 def read(path):
@@ -77,7 +89,7 @@ def test_parquet(tmp_path):
         ("rows.jsonl", lines(ONE) + "[1, 2]\n" + lines(TWO), "2", "is not an object"),
         ("rows.jsonl", lines(ONE) + "null\n" + lines(TWO), "2", "is not an object"),
         ("rows.json", f"[{json.dumps(ONE)},\n7,\n{json.dumps(TWO)}]", "2", "is not an object"),
-        ("rows.csv", 'prompt,completion\na,é\nb\nb,"d\ne"\n', "3", "has 1 columns, the header has 2"),
+        ("rows.csv", 'prompt,completion\na,é\nb\nb,"d\ne"\n', "3", "has 1 column, the header has 2"),
         ("rows.csv", 'prompt,completion\na,é\n"b"x,c\nb,"d\ne"\n', "3", "not CSV"),
     ],
 )
@@ -94,7 +106,7 @@ def test_a_bad_row_stays_in_its_place(tmp_path, name, text, where, what):
         ("rows.json", f"[{json.dumps(ONE)},\n", "2", "the array does not end; nothing after it is read"),
         ("rows.json", f"[{json.dumps(ONE)},\n{{oops}}]", "2", "nothing after it is read"),
         ("rows.json", f"[{json.dumps(ONE)}]\n[]", "1", "the file goes on after its array"),
-        ("rows.csv", 'prompt,completion\na,é\nb,"never closed\n', "3", "unexpected end of data"),
+        ("rows.csv", 'prompt,completion\na,é\nb,"never closed\n', "3", "a quote is opened and never closed"),
     ],
 )
 def test_a_file_that_breaks_off_is_not_taken_for_a_whole_one(tmp_path, name, text, where, what):
@@ -118,6 +130,13 @@ def test_without_a_near_name_the_kinds_are_named(tmp_path):
     assert ".parquet" in caught.value.fix
 
 
+def test_what_looks_like_a_hub_id_is_pointed_at_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="does not exist") as caught:
+        source("acme/sums").rows("train")
+    assert caught.value.fix.endswith("data=hub data.path=acme/sums")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
@@ -135,28 +154,186 @@ def test_without_a_near_name_the_kinds_are_named(tmp_path):
 def test_a_file_that_cannot_be_used_is_named(tmp_path, name, content, what):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as caught:
-        source(tmp_path / name).rows("train")
+        list(source(tmp_path / name).rows("train"))
     assert what in caught.value.what
     assert str(tmp_path / name) in caught.value.what
 
 
-def test_a_folder_is_refused_with_a_file_of_its_own(tmp_path):
-    write(tmp_path / "rows.jsonl", lines(ONE))
-    with pytest.raises(UserError, match="is a folder") as caught:
+def test_a_folder_is_all_its_files(tmp_path):
+    write(tmp_path / "b.jsonl", lines(TWO))
+    write(tmp_path / "a.json", json.dumps([ONE]))
+    write(tmp_path / "notes.md", "no rows")
+    files = source(tmp_path)
+    assert list(files.rows("train")) == [ONE, TWO]
+    assert files.origin("train", 1) == f"{tmp_path / 'b.jsonl'}:1"
+
+
+def test_a_folder_without_rows_is_refused(tmp_path):
+    write(tmp_path / "notes.md", "no rows")
+    with pytest.raises(UserError, match="holds no file with rows"):
         source(tmp_path).rows("train")
-    assert caught.value.fix == f"data.train={tmp_path / 'rows.jsonl'}"
+
+
+def written(file: Path, rows) -> None:
+    """The same rows, in the kind of file that its suffix names."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table, kind = pa.Table.from_pylist(rows), file.suffix
+    if kind == ".parquet":
+        pq.write_table(table, file)
+    elif kind == ".arrow":
+        with pa.ipc.new_file(str(file), table.schema) as writer:
+            writer.write_table(table)
+    elif kind == ".txt":
+        file.write_text("".join(f"{row['text']}\n" for row in rows))
+    elif kind in (".csv", ".tsv"):
+        with file.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, [*rows[0]], delimiter="\t" if kind == ".tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        file.write_text(json.dumps(rows, indent=2) if kind == ".json" else lines(*rows))
+
+
+def zstd(content: bytes) -> bytes:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(content)
+    return sink.getvalue().to_pybytes()
+
+
+def zipped(*files: tuple[str, bytes]) -> bytes:
+    found = io.BytesIO()
+    with zipfile.ZipFile(found, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files:
+            archive.writestr(name, content)
+    return found.getvalue()
+
+
+PACKED = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstd,
+}
+
+
+@pytest.mark.parametrize("packed", ["", *PACKED, ".zip"])
+@pytest.mark.parametrize("kind", [".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt"])
+def test_the_same_rows_come_out_of_every_container(tmp_path, kind, packed):
+    rows = [{"text": f"é {i}"} for i in range(3)] if kind == ".txt" else [ONE, TWO, ONE]
+    file = tmp_path / f"rows{kind}"
+    written(file, rows)
+    assert read(file)[0] == rows
+    if packed == ".zip":
+        (tmp_path / "any.zip").write_bytes(zipped((file.name, file.read_bytes()), ("__MACOSX/._rows", b"x")))
+        assert read(tmp_path / "any.zip") == (rows, read(file)[1])
+    elif packed:
+        other = tmp_path / f"rows{kind}{packed}"
+        other.write_bytes(PACKED[packed](file.read_bytes()))
+        assert read(other) == (rows, read(file)[1])
+    inside = tmp_path / "folder"
+    inside.mkdir()
+    for i, path in enumerate(path for path in tmp_path.iterdir() if path.is_file()):
+        (inside / f"{i}{''.join(path.suffixes)}").write_bytes(path.read_bytes())
+    assert read(inside)[0] == rows * (2 if packed else 1)
+
+
+@pytest.mark.parametrize("packed", [*PACKED, ".zip"])
+@pytest.mark.parametrize("damage", [lambda content: content[:-20], lambda content: b"no archive " + content[:9]])
+def test_a_damaged_archive_is_named(tmp_path, packed, damage):
+    content = lines(*[{"prompt": f"{i}", "completion": f"{i * i}"} for i in range(2000)]).encode()
+    content = zipped(("rows.jsonl", content)) if packed == ".zip" else PACKED[packed](content)
+    (tmp_path / f"rows.jsonl{packed}").write_bytes(damage(content))
+    with pytest.raises(UserError, match=rf"rows\.jsonl{packed} .*(breaks off|cannot be read|damaged)"):
+        read(tmp_path / f"rows.jsonl{packed}")
+
+
+def test_an_archive_of_several_files_says_how_to_unpack_it(tmp_path):
+    file = tmp_path / "my set.zip"
+    file.write_bytes(zipped(("a.jsonl", lines(ONE).encode()), ("b.jsonl", lines(TWO).encode())))
+    with pytest.raises(UserError, match="holds 2 files") as caught:
+        read(file)
+    assert caught.value.fix == f"unzip -d '{tmp_path}/my set' '{file}', then data.train='{tmp_path}/my set'"
+
+
+def test_standard_input_is_lines_of_json(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(("\n" + lines(ONE) + "{\n").encode())))
+    files = source("-")
+    assert files.fingerprint() is None
+    rows = list(files.rows("train"))
+    assert (rows[0], str(rows[1])[:8]) == (ONE, "not JSON")
+    assert [files.origin("train", i) for i in range(2)] == ["stdin:2", "stdin:3"]
+
+
+@pytest.mark.parametrize("kind", [".jsonl", ".csv"])
+def test_a_large_file_is_read_a_row_at_a_time(tmp_path, monkeypatch, kind):
+    """30 MB of rows pass through a few MB of memory into a temporary file."""
+    monkeypatch.setattr("core.row_file.IN_MEMORY", 2**20)
+    file = tmp_path / f"rows{kind}"
+    written(file, [{"prompt": f"{i} " + "word " * 2000, "completion": "yes"} for i in range(3000)])
+    assert file.stat().st_size > 30e6
+    files = source(file)
+    tracemalloc.start()
+    train, held = read_rows(files, SFT(None), files.options, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (len(train.rows), len(held.rows)) == (2850, 150)
+    assert {int(row["prompt"].split()[0]) for row in [*train.rows, *held.rows]} == set(range(3000))
+    assert peak < 8e6
+
+
+def test_arrow_in_both_of_its_formats_and_as_datasets_saves_it(tmp_path):
+    import pyarrow as pa
+    from datasets import Dataset
+
+    table = pa.Table.from_pylist([ONE, TWO])
+    for name, new in (("file.arrow", pa.ipc.new_file), ("stream.arrow", pa.ipc.new_stream)):
+        with new(str(tmp_path / name), table.schema) as writer:
+            writer.write_table(table)
+        assert read(tmp_path / name) == ([ONE, TWO], ["1", "2"])
+    Dataset.from_list([ONE, TWO]).save_to_disk(tmp_path / "saved")
+    assert list(source(tmp_path / "saved").rows("train")) == [ONE, TWO]
+
+
+def test_a_line_of_plain_text_is_a_row(tmp_path):
+    assert read(write(tmp_path / "rows.txt", "one\n\n two\n")) == ([{"text": "one"}, {"text": " two"}], ["1", "3"])
+
+
+def test_files_are_mixed_by_how_often_each_is_taken(tmp_path):
+    one, two = write(tmp_path / "a.jsonl", lines(ONE)), write(tmp_path / "b.jsonl", lines(TWO, TWO))
+    files = source(one, mix={str(two): 0.5})
+    assert list(files.rows("train")) == [ONE, TWO, TWO]
+    assert [files.share("train", i) for i in range(3)] == [1.0, 0.5, 0.5]
+
+
+def test_the_first_rows_of_a_mix_would_leave_out_what_is_mixed_in(tmp_path):
+    with pytest.raises(UserError, match=r"data\.max_rows takes the first rows, which are none of data\.mix") as caught:
+        FilesOptions(name="jsonl", train="a.jsonl", validation=None, mix={"b": 1}, **{**COMMON, "max_rows": 3})
+    assert caught.value.fix.startswith("data.max_rows=null")
+
+
+def test_another_time_of_change_is_another_fingerprint(tmp_path):
+    path = write(tmp_path / "a.jsonl", lines(ONE))
+    before = source(path).fingerprint()
+    assert source(path).fingerprint() == before
+    os.utime(path, ns=(1, 1))
+    assert source(path).fingerprint() != before
 
 
 def test_without_train_there_is_nothing_to_do():
     with pytest.raises(UserError, match=r"data\.train is missing"):
-        FilesOptions(name="jsonl", train=None, validation=None, **COMMON)
+        FilesOptions(name="jsonl", train=None, validation=None, mix={}, **COMMON)
 
 
 def test_validation_is_a_file_of_its_own_or_none(tmp_path):
     train, validation = write(tmp_path / "t.jsonl", lines(ONE)), write(tmp_path / "v.jsonl", "\n" + lines(TWO))
     assert source(train).rows("validation") is None
     files = source(train, validation)
-    assert (files.rows("train"), files.rows("validation")) == ([ONE], [TWO])
+    assert (list(files.rows("train")), list(files.rows("validation"))) == ([ONE], [TWO])
     assert files.origin("validation", 0) == f"{validation}:2"
 
 

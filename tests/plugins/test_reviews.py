@@ -4,17 +4,19 @@ import bz2
 import csv
 import importlib.util
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 from core.errors import UserError
 from plugins.reviews import source as reviews
 from plugins.reviews.options import ReviewsOptions
 
+COMMON = yaml.safe_load((Path(__file__).parents[2] / "conf" / "data" / "common.yaml").read_text())
 CHOSEN = {
-    "name": "reviews", "batch_size": 16, "max_length": 1024, "on_bad_row": "stop", "format": "auto", "columns": {},
-    "holdout": 0.05, "train_rows": 1200, "validation_rows": 300, "words": 40, "system": "Answer with one word.",
-    "question": "Fresh or rotten?", "split_seed": 0,
+    **COMMON, "name": "reviews", "batch_size": 16, "train_rows": 1200, "validation_rows": 300, "words": 40,
+    "system": "Answer with one word.", "question": "Fresh or rotten?", "split_seed": 0,
 }  # fmt: skip
 
 
@@ -46,19 +48,11 @@ def shipped(tmp_path, monkeypatch):
 
 def test_a_row_is_a_chat_that_ends_in_the_verdict(shipped):
     row = make(words=4, validation_rows=10).rows("train")[0]
-    system, user, assistant = row["messages"]
-    assert system == {"role": "system", "content": "Answer with one word."}
+    user, assistant = row["messages"]  # the system message is the core's
     review, question = user["content"].split("\n")
     assert (len(review.split()), question) == (4, "Fresh or rotten?")
     assert review.split()[1] == assistant["content"]
     assert assistant["role"] == "assistant"
-
-
-def test_without_a_system_message_the_user_speaks_first(shipped):
-    assert [m["role"] for m in make(system=None, validation_rows=10).rows("train")[0]["messages"]] == [
-        "user",
-        "assistant",
-    ]
 
 
 def test_plots_are_left_out_and_no_film_is_on_both_sides(shipped):

@@ -73,8 +73,72 @@ def test_a_file_of_another_kind(loader, tmp_path):
     assert "is a file of an unknown kind" in refused(loader, file).what
 
 
-def test_a_name_that_the_hub_cannot_be_asked_for(loader):
-    assert "is no model" in refused(loader, "nobody/nothing").what
+def test_an_adapter_of_a_run_names_the_run(loader, tmp_path, monkeypatch):
+    adapter = tmp_path / "runs" / "first" / "adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_config.json").write_text("{}")
+    (adapter.parent / "status.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert refused(loader, "runs/first/adapter").fix == "model.path=runs/first goes on from the run that it is of"
+
+
+# ---------------------------------------------------------------------------------------------------------- the hub
+def test_a_name_that_the_hub_may_not_be_asked_for(loader, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    error = refused(loader, "nobody/nothing")
+    assert error.what == (
+        "model.path=nobody/nothing: no folder here is called so, it was never fetched, and HF_HUB_OFFLINE is set"
+    )
+    assert error.fix.endswith("HF_HUB_OFFLINE=0 in front of the command asks the hub")
+
+
+def test_a_name_that_is_no_hub_id(loader, tmp_path, monkeypatch):
+    (tmp_path / "my model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    error = refused(loader, "my modl")
+    assert error.what == "model.path=my modl is no folder here, and no hub id"
+    assert error.fix.startswith("did you mean model.path=my model?")
+
+
+@pytest.fixture
+def unreachable(monkeypatch) -> list[str]:
+    """Names that a hub which does not answer was asked for."""
+    import httpx
+    from huggingface_hub import HfApi, constants
+
+    asked: list[str] = []
+
+    def no_answer(self, path, **given):
+        asked.append(path)
+        raise httpx.ConnectError("Name or service not known")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(HfApi, "model_info", no_answer)
+    return asked
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(loader, unreachable, capfd):
+    error = refused(loader, "nowhere")
+    assert error.what == (
+        "model.path=nowhere: no folder here is called so, and the hub does not answer: Name or service not known"
+    )
+    assert unreachable == ["nowhere"]
+    assert capfd.readouterr() == ("", ""), "the libraries' own tries were never begun"
+
+
+def test_what_was_fetched_is_used_when_the_hub_does_not_answer(loader, unreachable, copy, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    hub = tmp_path / "hub" / "models--acme--fetched"
+    (hub / "refs").mkdir(parents=True)
+    (hub / "refs" / "main").write_text("0" * 40)
+    copy.rename((hub / "snapshots").mkdir() or hub / "snapshots" / ("0" * 40))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert loader.describe(source("acme/fetched")).hidden == 64
+    assert len(loader.tokenizer(source("acme/fetched"))) > 100
+    assert unreachable == ["acme/fetched"]
 
 
 def test_an_architecture_that_writes_no_text(loader, copy):
@@ -86,7 +150,20 @@ def test_an_architecture_that_writes_no_text(loader, copy):
 def test_a_folder_without_a_tokenizer(loader, copy):
     for file in [*copy.glob("tokenizer*"), *copy.glob("chat_template*")]:
         file.unlink()
-    with pytest.raises(UserError, match="has no tokenizer"):
+    with pytest.raises(UserError, match=r"there is no tokenizer\.json and no tokenizer\.model"):
+        loader.tokenizer(source(copy))
+
+
+@pytest.mark.parametrize(("text", "why"), [("{", "Expecting property name"), ("{}", "KeyError: 'added_tokens'")])
+def test_a_tokenizer_that_is_damaged(loader, copy, text, why):
+    (copy / "tokenizer.json").write_text(text)
+    with pytest.raises(UserError, match=f"has no tokenizer that can be used: {why}"):
+        loader.tokenizer(source(copy))
+
+
+def test_a_tokenizer_that_lacks_a_library_says_which(loader, copy):
+    (copy / "tokenizer.json").rename(copy / "vocab.txt")
+    with pytest.raises(UserError, match="You need to have sentencepiece or tiktoken installed"):
         loader.tokenizer(source(copy))
 
 

@@ -21,6 +21,7 @@ class Halves(Method):
 
     def apply(self, model, context):
         SEEN["batches"] = [batch.size for batch in context.batches(2)]
+        SEEN["numbers"] = [sorted(batch.numbers) for batch in context.batches(1)]
         SEEN["facts"] = [context.facts.hidden, len(context.facts.blocks), context.total_steps, context.counting]
         return model.requires_grad_(True)
 

@@ -1,0 +1,244 @@
+"""Ours beside trl: the same rows, batches and hyperparameters, in turns, each training in a fresh process.
+
+Run: python benchmarks/beside_trl.py                           a table, and a section of docs/benchmarks.md
+     python benchmarks/beside_trl.py --cases dpo --rows 64     one case, with more rows
+     python benchmarks/beside_trl.py --tiny                    a random model, to see that it works
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from demo_rows import demo_rows
+from one_training import MAX_LENGTH, RANK, Job, Taken
+from page import PAGE, has_amx, machine, table, write_section
+
+from core.api import UserError
+
+HERE = Path(__file__).resolve().parent
+TITLE = "Training beside trl"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is compared.
+
+    Attributes:
+        name: What it is called on the command line.
+        set: Of ``demo_rows``.
+        rows: How many, unless told.
+        job: What is trained.
+        settings: Of trl; the first trains ours' batches.
+        faster: Times trl's best that are aimed at, without and with AMX.
+        memory: Share of its memory that is aimed at, or None.
+    """
+
+    name: str
+    set: str
+    rows: int
+    job: Job
+    settings: Sequence[str]
+    faster: tuple[float, float]
+    memory: float | None = None
+
+    @property
+    def unit(self) -> str:
+        """Of its speed."""
+        return "pairs/min" if self.job.objective == "dpo" else "tokens/s"
+
+    def speed(self, taken: Taken) -> float:
+        """Over the steps after the first, if there are any; the reference's share of time included."""
+        steps = len(taken.seconds)
+        first = min(1, steps - 1)
+        seconds = sum(taken.seconds[first:])
+        if self.job.objective == "dpo":
+            ahead = taken.ahead * (steps - first) / steps
+            return 60 * self.job.batch * (steps - first) / (seconds + ahead)
+        return sum(taken.tokens[first:]) / seconds
+
+
+_SFT = Job("ours", "", "", "sft", "lora", "none", 8, "bfloat16")
+_PACKED = ("plain", "packing")
+CASES = {
+    case.name: case
+    for case in (
+        Case("sft", "alpaca_en_demo", 24, _SFT, ("plain", "padding-free", "packing"), (3.3, 4.0), 0.35),
+        Case("sft-int4", "alpaca_en_demo", 16, replace(_SFT, quant="int4"), _PACKED, (3.0, 3.0)),
+        Case("full", "alpaca_en_demo", 16, replace(_SFT, method="full"), _PACKED, (2.0, 2.0)),
+        Case("dpo", "dpo_en_demo", 8, replace(_SFT, objective="dpo", batch=4), ("plain",), (3.0, 3.0)),
+    )
+}
+"""Small by default, for trl does about 70 tokens a second on two cores; ``--rows`` takes more."""
+
+
+@dataclass
+class Found:
+    """What a case's processes gave: for each runner (``ours``, ``trl plain``, ...) its repeats."""
+
+    taken: Mapping[str, list[Taken]]
+    products: Sequence[float]
+
+
+def measure(case: Case, job: Job, repeats: int) -> Found:
+    """All runners in turns, so that a slow moment of the machine hits all."""
+    runners = {"ours": job} | {f"trl {s}": replace(job, who="trl", setting=s) for s in case.settings}
+    taken: dict[str, list[Taken]] = {name: [] for name in runners}
+    products: list[float] = []
+    for repeat in range(repeats):
+        for name, one in runners.items():
+            taken[name].append(Taken(**_process("one_training.py", one)))
+            last = taken[name][-1]
+            said = f"{case.speed(last):7.1f} {case.unit}, {last.memory / 1e9:.2f} GB"
+            print(f"{case.name} {repeat + 1}/{repeats}  {name:<17}{said}", file=sys.stderr, flush=True)
+        products.append(_process("products.py", job))
+    return Found(taken, products)
+
+
+def _process(script: str, job: Job) -> Any:
+    words = [sys.executable, str(HERE / script), json.dumps(asdict(job))]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603  # our own words
+    if done.returncode:
+        raise RuntimeError(f"{script} {words[-1]}\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def lines(case: Case, found: Found) -> list[list[str]]:
+    """A row of the first table for each runner."""
+    return [
+        [
+            case.name,
+            name,
+            f"{_spread([case.speed(one) for one in taken], '.1f')} {case.unit}",
+            f"{_spread([one.memory / 1e9 for one in taken], '.2f')} GB",
+            f"{mean(taken[0].losses):.4f}",
+            f"{len(taken[0].losses)}",
+        ]
+        for name, taken in found.taken.items()
+    ]
+
+
+def verdict(case: Case, found: Found) -> list[str]:
+    """A row of the second table."""
+    speeds = {name: median(case.speed(one) for one in taken) for name, taken in found.taken.items()}
+    memory = {name: median(one.memory for one in taken) for name, taken in found.taken.items()}
+    best = max((name for name in speeds if name != "ours"), key=lambda name: speeds[name])
+    faster, share = speeds["ours"] / speeds[best], memory["ours"] / memory[best]
+    wanted = case.faster[has_amx()]
+    held = f"{share:.2f}" if case.memory is None else f"{share:.2f} ({_met(share <= case.memory, f'{case.memory:g}')})"
+    step = median(mean(one.seconds[1:]) + one.ahead / len(one.seconds) for one in found.taken["ours"])
+    return [
+        case.name,
+        best,
+        f"{faster:.2f} ({_met(faster >= wanted, f'{wanted:g}')})",
+        held,
+        f"{gap(found):.1e}",
+        f"{median(found.products) / step:.0%}",
+    ]
+
+
+def gap(found: Found) -> float:
+    """Largest difference between the losses of a step, ours and trl's on the same batches."""
+    pairs = zip(found.taken["ours"][0].losses, found.taken["trl plain"][0].losses, strict=True)
+    return max(abs(a - b) for a, b in pairs)
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+def _met(yes: bool, wanted: str) -> str:
+    return f"aim {wanted}: {'met' if yes else 'not met'}"
+
+
+def section(
+    found: Mapping[str, Found], jobs: Mapping[str, Job], rows: Mapping[str, int], repeats: int, tiny: bool
+) -> str:
+    """Text of the page's section."""
+    sizes = ", ".join(f"{name} {number} {'pairs' if name == 'dpo' else 'rows'}" for name, number in rows.items())
+    job = next(iter(jobs.values()))
+    sets = "made-up sums, with a random model" if tiny else " and ".join(sorted({CASES[name].set for name in rows}))
+    return "\n\n".join(
+        [
+            machine(),
+            f"{sizes} of {sets}; {repeats} repeats in turns, each a fresh process; medians, and smallest to largest. "
+            "Speeds are over all steps but the first: real tokens, padding left out. Memory is the most that the whole "
+            "process held resident. Both sides train the same token ids in the same batches (8 rows or 4 pairs, at "
+            f"most {MAX_LENGTH} tokens) with the same constant rate, clipping and AdamW, products in {job.dtype}; LoRA "
+            f"has rank {RANK} on all linear layers, int4 is NF4 with double quantization, computed in {job.dtype}.",
+            table(
+                ["case", "who", "speed", "memory", "mean loss", "steps"],
+                [line for name, one in found.items() for line in lines(CASES[name], one)],
+            ),
+            table(
+                ["case", "trl's best", "times as fast", "share of its memory", "largest difference of a step's loss",
+                 "share of the limit"],
+                [verdict(CASES[name], one) for name, one in found.items()],
+            ),
+            "* trl trains without checkpointing. `plain` pads its batches; `padding-free` has them in one row; "
+            f"`packing` fills rows of {MAX_LENGTH} tokens, so many a step as hold about the tokens of a batch: other "
+            "batches, so its losses are not compared. DPOTrainer has neither.\n"
+            "* The losses differ by the rounding of half precision, in which the two compute in different orders; in "
+            "float32 they agree to 1e-4 (docs/parity.md).\n"
+            "* Speeds of `dpo` contain the reference: ours computes it ahead, in trl it is part of a step.\n"
+            "* The share of the limit is the time of the matrix products of the linear layers and of the output layer "
+            "alone, executed one after the other in the same run, over the time of our step.",
+        ]
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="some of the cases")
+    parser.add_argument("--rows", type=int, help="rows or pairs of each case")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--tiny", action="store_true", help="a random model and few rows, in float32")
+    parser.add_argument("--page", type=Path, default=PAGE, help="where the section is written")
+    chosen = parser.parse_args()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _compare(chosen, Path(folder))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+def _compare(chosen: argparse.Namespace, folder: Path) -> None:
+    numbers = {name: chosen.rows or (16 if chosen.tiny else CASES[name].rows) for name in chosen.cases}
+    jobs = {name: _job(CASES[name], number, folder, chosen.tiny) for name, number in numbers.items()}
+    found = {name: measure(CASES[name], job, chosen.repeats) for name, job in jobs.items()}
+    text = section(found, jobs, numbers, chosen.repeats, chosen.tiny)
+    print(text)
+    write_section(chosen.page, TITLE, text)
+
+
+def _job(case: Case, number: int, folder: Path, tiny: bool) -> Job:
+    file = folder / f"{case.name}.jsonl"
+    if tiny:
+        from core.testing import tiny as small
+
+        rows: list[Any] = small.rows_with(("chosen", "rejected") if case.job.objective == "dpo" else ("completion",))
+        model, dtype = small.write_model(folder / "tiny"), "float32"
+    else:
+        import core
+        from core.plan import make_plan
+
+        rows = json.loads(demo_rows(case.set).read_text(encoding="utf-8"))
+        model, dtype = make_plan(core.configure([])).facts.path, "bfloat16"
+    if number > len(rows):
+        raise UserError(f"--rows {number}: {case.set} has {len(rows)}", f"--rows {len(rows)}")
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows[:number]), encoding="utf-8")
+    return replace(case.job, rows=str(file), model=str(model), dtype=dtype)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Rows to examples, and what each of them must keep to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from core.chat import mentions
+from core.contracts import Example, Objective, Row, Tokens
+from core.errors import RowError, UserError
+from core.example_file import record_batch
+from core.fitted import fitted
+from core.formats import of_file
+from core.messages import conversation, oddities
+from core.special import special_ids
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What every example must keep to.
+
+    Attributes:
+        max_length: Tokens of a sequence.
+        vocabulary: Tokens that the model knows.
+        must_learn: Whether each sequence must hold a supervised token.
+        split: Whether a sequence that is too long goes on in a further example.
+    """
+
+    max_length: int
+    vocabulary: int
+    must_learn: bool
+    split: bool
+
+
+class TooLongError(RowError):
+    """The prompt alone fills ``data.max_length``.
+
+    Attributes:
+        needed: Tokens of the whole sequence.
+    """
+
+    def __init__(self, field: str, what: str, needed: int) -> None:
+        super().__init__(field, what)
+        self.needed = needed
+
+
+@dataclass
+class Chunk:
+    """What came of some rows.
+
+    Attributes:
+        batch: Their examples, or None when there are none.
+        bad: (row, field, what, tokens needed) of each row that cannot be used.
+        tokens: All tokens of the examples.
+        supervised: Those with a loss weight.
+        odd: Name of a count in ``core.data.Facts`` -> the rows that are counted.
+        system: Index of a row -> its system message, where it differs from that of the row before.
+    """
+
+    batch: pa.RecordBatch | None = None
+    bad: list[tuple[int, str, str, int]] = field(default_factory=list[tuple[int, str, str, int]])
+    tokens: int = 0
+    supervised: int = 0
+    odd: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    systems: set[str | None] = field(default_factory=set["str | None"])
+
+
+class Encoder:
+    """Encodes rows with one objective and tokenizer.
+
+    Args:
+        objective: Encodes a row.
+        tokenizer: The model's.
+        limits: What every example must keep to.
+        columns: Canonical column -> column of the file, for errors.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        tokenizer: PreTrainedTokenizerBase,
+        limits: Limits,
+        columns: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.objective = objective
+        self.tokenizer = tokenizer
+        self.limits = limits
+        self.special = special_ids(tokenizer)
+        self.columns = dict(columns)
+
+    def encode(self, rows: Sequence[tuple[int, Row | RowError]]) -> Chunk:
+        """Examples of rows, each with its index.
+
+        Raises:
+            UserError: of the model or its template, about one row; its index stands in ``error.row``.
+        """
+        found = Chunk()
+        examples: list[Example] = []
+        owners: list[int] = []
+        for index, row in rows:
+            try:
+                pieces = self._one(index, row, found)
+            except RowError as error:
+                where = error.field if isinstance(row, RowError) else of_file(error.field, self.columns)
+                found.bad.append((index, where, error.what, getattr(error, "needed", 0)))
+                continue
+            except UserError as error:
+                raise OfRowError(error.what, error.fix, index) from None
+            examples += pieces
+            owners += [index] * len(pieces)
+            found.systems.add(_system(row))
+        if examples:
+            found.batch = record_batch(examples, owners)
+        return found
+
+    def _one(self, index: int, row: Row | RowError, found: Chunk) -> Sequence[Example]:
+        if isinstance(row, RowError):
+            raise row
+        _check_columns(row, self.objective)
+        example = self.objective.encode(row, self.tokenizer)
+        _check_ids(example, self.limits.vocabulary)
+        _check_learned(example, row, self.limits)
+        pieces = fitted(example, self.limits.max_length, self.limits.split)
+        pieces = [piece for piece in pieces if len(pieces) == 1 or _learned(piece)]
+        for name in self._oddities(row, example):
+            found.odd.setdefault(name, []).append(index)
+        for value in (value for piece in pieces for value in piece.values() if isinstance(value, Tokens)):
+            found.tokens += len(value.ids)
+            found.supervised += len(value.loss_weights) - value.loss_weights.count(0)
+        return pieces
+
+    def _oddities(self, row: Row, example: Example) -> Iterator[str]:
+        cut = not self.limits.split and _longest(example) > self.limits.max_length
+        if cut:
+            yield "truncated"
+        elif self.limits.must_learn and self._goes_on(example):
+            yield "endless"
+        first: Any = getattr(self.tokenizer, "bos_token_id", None)
+        if first is not None and any(
+            list(value.ids[:2]) == [first, first] for value in example.values() if isinstance(value, Tokens)
+        ):
+            yield "doubled"
+        if row.get("tools") and not mentions(self.tokenizer, "tools"):
+            yield "toolless"
+        yield from oddities(conversation(row))
+
+    def _goes_on(self, example: Example) -> bool:
+        return any(
+            value.ids[_last(value.loss_weights)] not in self.special
+            for value in example.values()
+            if isinstance(value, Tokens)
+        )
+
+
+class OfRowError(UserError):
+    """A ``UserError`` that a row brought to light.
+
+    Attributes:
+        row: Its index.
+    """
+
+    def __init__(self, what: str, fix: str, row: int) -> None:
+        super().__init__(what, fix)
+        self.row = row
+
+    def __reduce__(self) -> Any:
+        """So that it can come from another process."""
+        return type(self), (self.what, self.fix, self.row)
+
+
+# ------------------------------------------------------------------------------------------------------- one example
+def _check_columns(row: Row, objective: Objective) -> None:
+    for needed in sorted(objective.columns):
+        if not any(row.get(column) is not None for column in needed.split("|")):
+            raise RowError(needed.replace("|", " or "), "is missing")
+
+
+def _check_ids(example: Example, vocabulary: int) -> None:
+    largest = max((max(value.ids, default=0) for value in example.values() if isinstance(value, Tokens)), default=0)
+    if largest >= vocabulary:
+        raise UserError(
+            f"the tokenizer gives token {largest}, the model knows {vocabulary:,}: they do not belong together",
+            "model.path=A_MODEL with its own tokenizer",
+        )
+
+
+def _check_learned(example: Example, row: Row, limits: Limits) -> None:
+    """Something supervised must remain in each sequence that is cut, where tokens are learned."""
+    if not limits.must_learn:
+        return
+    for name, value in example.items():
+        if not isinstance(value, Tokens) or any(value.loss_weights[1 : limits.max_length]):
+            continue
+        if any(value.loss_weights[1:]):
+            first = next(i for i, weight in enumerate(value.loss_weights) if weight)
+            what = f"the prompt alone takes {first} tokens, data.max_length is {limits.max_length}"
+            column = next((column for column in ("messages", "prompt") if row.get(column)), name)
+            raise TooLongError(column, what, len(value.ids))
+        raise RowError("messages" if row.get("messages") else name, "has no supervised token")
+
+
+def _learned(example: Example) -> bool:
+    return all(any(value.loss_weights) for value in example.values() if isinstance(value, Tokens))
+
+
+def _last(weights: Sequence[float]) -> int:
+    """Position of the last one that is not 0."""
+    return next(i for i in range(len(weights) - 1, -1, -1) if weights[i])
+
+
+def _longest(example: Example) -> int:
+    return max((len(value.ids) for value in example.values() if isinstance(value, Tokens)), default=0)
+
+
+def _system(row: Any) -> str | None:
+    messages: Any = row.get("messages") or [{}]
+    first = messages[0]
+    return first["content"] if first.get("role") == "system" else None

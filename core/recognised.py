@@ -1,0 +1,64 @@
+"""The format of a set's rows, some of which may have other columns than most."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from core.contracts import Row
+from core.errors import UserError
+from core.formats import FORMATS, canonical, recognise, unused
+
+
+class Recognised:
+    """The format of most rows, and of those that have other columns.
+
+    Attributes:
+        seen: Formats that rows were read as, joined.
+    """
+
+    def __init__(
+        self, columns: Collection[str], wanted: str, mapped: Mapping[str, str], objective: Collection[str]
+    ) -> None:
+        self.usual = recognise(columns, wanted, mapped, objective)
+        self.sure = wanted != "auto" or self.usual == "columns"
+        self.mapped = mapped
+        self.objective = objective
+        self.used = {self.usual: None}
+        self.others: dict[frozenset[str], str] = {}
+
+    @property
+    def seen(self) -> str:
+        """Formats that rows were read as, the usual one first."""
+        return " and ".join(self.used)
+
+    def canonical(self, row: Mapping[str, Any], system: str | None) -> Row:
+        """A row in canonical columns.
+
+        Raises:
+            RowError: as ``canonical`` does.
+        """
+        form = self.usual
+        if not self.sure and not set(FORMATS[form]) <= {*row, *self.mapped}:
+            form = self._other(frozenset(row))
+        found = canonical(row, form, self.mapped, system)
+        self.used[form] = None
+        return found
+
+    def unused(self, columns: Collection[str]) -> tuple[str, ...]:
+        """Columns that nothing reads."""
+        read = [set(unused(columns, form, self.mapped)) for form in self.used]
+        return tuple(sorted(set.intersection(*read)))
+
+    def _other(self, columns: frozenset[str]) -> str:
+        """The format of a row with other columns than most; the nearest one where it has none of its own."""
+        if columns not in self.others:
+            try:
+                self.others[columns] = recognise(columns, "auto", {}, self.objective)
+            except UserError:
+                self.others[columns] = max(FORMATS, key=lambda name: self._fits(name, columns))
+        return self.others[columns]
+
+    def _fits(self, form: str, columns: frozenset[str]) -> tuple[int, bool]:
+        """How many columns of a format a row has: what it lacks of the nearest one is what is missing."""
+        return len(columns.intersection(FORMATS[form])), form == self.usual

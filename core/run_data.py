@@ -1,0 +1,91 @@
+"""The data of a run: read, checked and encoded, or taken from the cache."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+
+import numpy as np
+
+from core import data_cache
+from core.cache import cache_folder
+from core.contracts import Head
+from core.data import Encoded, encode
+from core.errors import UserError
+from core.lint import lint
+from core.plan import Plan
+from core.rows import head_of, prepared, read_rows
+
+
+@dataclass
+class Data:
+    """The rows of a run as the objective encodes them.
+
+    Attributes:
+        head: Which model class they need.
+        train: What is trained on.
+        validation: What is held out, or empty.
+        warnings: What is odd about them.
+    """
+
+    head: Head
+    train: Encoded
+    validation: Encoded
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """How many rows and tokens, how much of them is learned, and what they were recognised as."""
+        facts = self.train.facts
+        return (
+            f"{len(self.train.rows):,} to train, {len(self.validation.rows):,} held out; {facts.tokens:,} tokens, "
+            f"{facts.supervised / max(1, facts.tokens):.1%} of them supervised; format {facts.format}"
+        )
+
+
+def read(plan: Plan) -> Data:
+    """Read, check and encode the rows.
+
+    Raises:
+        UserError: a file, a row or the whole set cannot be used.
+    """
+    if plan.options.batch_size < plan.objective.smallest_batch:
+        raise UserError(
+            f"data.batch_size={plan.options.batch_size} is too small: {plan.config.offers['objective'].part.name} "
+            f"compares examples with each other",
+            f"data.batch_size={plan.objective.smallest_batch}",
+        )
+    head, encoded, warnings = _encoded(plan)
+    train, held_out = encoded
+    odd = lint(train.facts, held_out.facts, plan.options.tolerance, plan.options.max_length)
+    return Data(head, train, held_out, (*odd, *warnings))
+
+
+def _encoded(plan: Plan) -> tuple[Head, list[Encoded], Sequence[str]]:
+    """Both sides, from the cache when an earlier run encoded them."""
+    stamp = plan.source.fingerprint() if plan.options.cache else None
+    name = data_cache.key(plan, stamp) if stamp is not None else None
+    if name is not None and (known := data_cache.find(name)) is not None:
+        return Head(**known[1]["head"]), known[0], known[1]["warnings"]
+    sides = read_rows(plan.source, plan.objective, plan.options, plan.config.seed)
+    if plan.options.cache and name is None:
+        name = data_cache.key(plan, [sha256(np.asarray(rows.hashes).tobytes()).hexdigest() for rows in sides])
+        if (known := data_cache.find(name)) is not None:
+            return Head(**known[1]["head"]), known[0], known[1]["warnings"]
+    ready = [prepared(rows, plan.objective) for rows in sides]
+    head = head_of(ready[0], plan.objective)
+    folder = data_cache.begin() if name is not None else None
+    kept = False
+    try:
+        found = encode(ready, plan.objective, plan.tokenizer, plan.options, plan.facts.vocabulary, head, folder)
+        warnings = list(plan.objective.check_examples(found[0].examples))
+        if folder is not None and name is not None:
+            kept = data_cache.keep(folder, name, found, {"head": asdict(head), "warnings": warnings})
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+    if name is not None and not kept:
+        warnings.append(f"encoded rows are not kept for the next run: {cache_folder()} cannot be written")
+    return head, found, warnings

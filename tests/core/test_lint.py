@@ -1,0 +1,205 @@
+"""What is odd about rows that can be used is said before training, and an error where it is too many of them."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+from test_data import SFT_, Lengths, Listed, options, pair
+
+from core.contracts import Head, Tokens
+from core.data import Facts, encode
+from core.errors import RowError, UserError
+from core.lint import lint
+from core.rows import prepared, read_rows
+from plugins.sft.options import PretrainOptions
+from plugins.sft.pretrain import Pretrain
+
+PRETRAIN = Pretrain(PretrainOptions(name="pretrain", label_smoothing=0.0, z_loss=0.0, neftune_alpha=0.0))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_model)
+
+
+def said(train, validation=None, *, tokenizer=None, objective=SFT_, tolerance=1.0, **changed) -> list[str]:
+    """The report on these rows."""
+    chosen = options(holdout=0.0, on_bad_row="skip", **changed)
+    sides = [prepared(rows, objective) for rows in read_rows(Listed(train, validation), objective, chosen, 0)]
+    found = encode(sides, objective, tokenizer, chosen, 1000, Head())
+    return list(lint(found[0].facts, found[1].facts, tolerance, chosen.max_length))
+
+
+def different(number: int) -> list[dict[str, object]]:
+    return [pair(i) for i in range(number)]
+
+
+def test_of_rows_that_are_as_they_should_be_nothing_is_said(tokenizer):
+    assert said(different(3), [pair(9)], tokenizer=tokenizer) == []
+
+
+def test_duplicates_are_counted_beyond_the_first_and_never_an_error(tokenizer):
+    rows = [pair(1), pair(2), pair(1), pair(1)]
+    lines = said(rows, [pair(5), pair(5)], tokenizer=tokenizer, tolerance=0.0)
+    assert lines == [
+        "there twice: 2 rows to train (50.0%), first train row 3; 1 row held out (50.0%), first validation row 2"
+    ]
+
+
+def test_rows_that_differ_only_in_what_is_not_encoded_are_the_same(tokenizer):
+    (line, unused) = said([pair(1, id=1), pair(1, id=2)], tokenizer=tokenizer)
+    assert line == "there twice: 1 row to train (50.0%), first train row 2"
+    assert unused == "columns that nothing reads: id"
+
+
+def test_a_leak_is_counted_and_an_error_above_the_tolerance(tokenizer):
+    held_out = [pair(7), pair(0), pair(8), pair(1)]
+    assert said(different(3), held_out, tokenizer=tokenizer, tolerance=0.5) == [
+        "trained on, too: 2 rows held out (50.0%), first validation row 2"
+    ]
+    with pytest.raises(UserError) as caught:
+        said(different(3), held_out, tokenizer=tokenizer, tolerance=0.49)
+    assert caught.value.what == (
+        "2 rows of 4 held out are trained on, too: more than data.tolerance=0.49, first validation row 2"
+    )
+    assert caught.value.fix == "a data.validation of other rows, or data.tolerance=0.51"
+
+
+def test_what_is_cut_is_counted_and_an_error_above_the_tolerance():
+    rows = [{"length": n} for n in (4, 9, 8, 10)]
+    assert said(rows, objective=Lengths(), max_length=8)[0] == (
+        "cut to data.max_length=8: 2 rows to train (50.0%), first train row 2"
+    )
+    with pytest.raises(UserError, match=r"2 rows of 4 to train are cut to data.max_length=8") as caught:
+        said(rows, objective=Lengths(), max_length=8, tolerance=0.25)
+    assert caught.value.fix == "data.max_length=16, or data.tolerance=0.51"
+
+
+class Endless(Lengths):
+    """All tokens are text; in rows of an even length the last one is the end token."""
+
+    def encode(self, row, tokenizer):
+        ids = [50] * row["length"]
+        if row["length"] % 2 == 0:
+            ids[-1] = tokenizer.eos_token_id
+        return {"length": Tokens(ids, [1.0] * len(ids))}
+
+
+def test_rows_that_teach_no_end_are_counted_unless_they_were_cut(tokenizer):
+    rows = [{"length": n} for n in (4, 5, 6, 11)]
+    lines = said(rows, tokenizer=tokenizer, objective=Endless(), max_length=8)
+    assert lines == [
+        "cut to data.max_length=8: 1 row to train (25.0%), first train row 4",
+        "with no end token to learn: 1 row to train (25.0%), first train row 2",
+    ]
+    with pytest.raises(UserError, match=r"2 rows of 4 to train are with no end token to learn") as caught:
+        said(rows, tokenizer=tokenizer, objective=Endless(), max_length=16, tolerance=0.2)
+    assert "eos_token" in caught.value.fix
+
+
+def test_texts_of_a_tokenizer_without_an_end_token_are_endless(tokenizer):
+    without = deepcopy(tokenizer)
+    without.eos_token = None
+    rows = [{"text": "one two"}, {"text": "three"}]
+    assert said(rows, tokenizer=tokenizer, objective=PRETRAIN) == []
+    with pytest.raises(UserError, match=r"2 rows of 2 to train are with no end token to learn"):
+        said(rows, tokenizer=without, objective=PRETRAIN, tolerance=0.5)
+
+
+def test_a_first_token_that_the_tokenizer_and_the_text_both_give_is_doubled(tokenizer):
+    from tokenizers.processors import TemplateProcessing
+
+    begins = deepcopy(tokenizer)
+    begins.bos_token = "<|im_start|>"
+    begins.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", begins.bos_token_id)]
+    )
+    rows = [{"text": "one"}, {"text": "<|im_start|>two"}, {"text": "three"}]
+    what = "beginning with the first token (BOS) twice"
+    assert said(rows, tokenizer=begins, objective=PRETRAIN) == [f"{what}: 1 row to train (33.3%), first train row 2"]
+    with pytest.raises(UserError) as caught:
+        said(rows, tokenizer=begins, objective=PRETRAIN, tolerance=0.3)
+    assert what in caught.value.what
+    assert caught.value.fix.startswith("take it out of the rows")
+
+
+def test_each_row_that_is_skipped_is_named_up_to_five_of_a_kind(tokenizer):
+    bad = [RowError("", "not JSON"), pair(completion=""), *[pair(prompt=i) for i in range(7)]]
+    first, *places = said([*different(9), *bad], [pair(20), pair(21, completion="")], tokenizer=tokenizer)[0].split(
+        "\n"
+    )
+    assert first == "skipped: 9 rows to train (50.0%); 1 row held out (50.0%)"
+    assert [place.strip() for place in places] == [
+        "train row 10: not JSON",
+        "train row 11: completion: is empty",
+        *[f"train row {i}: prompt: is not text" for i in range(12, 17)],
+        "... and 2 more of this kind: prompt: is not text",
+        "validation row 2: completion: is empty",
+    ]
+
+
+def test_too_many_skipped_rows_are_an_error_that_names_them(tokenizer):
+    with pytest.raises(UserError) as caught:
+        said([pair(0), pair(prompt=3), pair(completion=None)], tokenizer=tokenizer, tolerance=0.5)
+    assert [line.strip() for line in caught.value.what.split("\n")] == [
+        "2 rows of 3 to train are skipped: more than data.tolerance=0.5",
+        "train row 2: prompt: is not text",
+        "train row 3: completion: is missing",
+    ]
+    assert caught.value.fix == "mend the rows, or data.tolerance=0.68"
+
+
+@pytest.mark.parametrize(
+    ("messages", "more", "what"),
+    [
+        (["user", "user", "assistant"], {}, "with roles out of order"),
+        (["user", "system", "assistant"], {}, "with roles out of order"),
+        (["user", "assistant", "user"], {}, "with roles out of order"),
+        (["user", "tool", "assistant"], {}, "with roles out of order"),
+        (["user", "assistant", "assistant"], {}, "with roles out of order"),
+        (["user", "assistant"], {"tools": [{"name": "add"}]}, "with tools that the chat template leaves out"),
+        ([("user", " "), "assistant"], {}, "in which the user says nothing"),
+    ],
+)
+def test_odd_conversations_are_counted_and_trained_on(tokenizer, messages, more, what):
+    turns = [turn if isinstance(turn, tuple) else (turn, f"text {i}") for i, turn in enumerate(messages)]
+    row = {"messages": [{"role": role, "content": content} for role, content in turns], **more}
+    lines = said([pair(), row], tokenizer=tokenizer, tolerance=0.0)
+    assert lines == [f"{what}: 1 row to train (50.0%), first train row 2"]
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [
+        ["user", "assistant"],
+        ["system", "user", "assistant", "user", "assistant"],
+        ["user", "call", "tool", "assistant"],
+        ["user", "assistant", "call", "tool", "tool", "call", "tool", "assistant"],
+        ["user", "call"],
+    ],
+)
+def test_conversations_in_turn_are_not_odd(roles):
+    from core.messages import oddities
+
+    call = {"role": "assistant", "content": None, "tool_calls": [{"name": "add", "arguments": {}}]}
+    assert list(oddities([call if role == "call" else {"role": role, "content": "a"} for role in roles])) == []
+
+
+def test_the_tolerance_that_an_error_proposes_is_enough():
+    for count in range(1, 100):
+        facts = Facts(rows=100, truncated=count)
+        with pytest.raises(UserError) as caught:
+            list(lint(facts, Facts(), (count - 1) / 100, 8))
+        proposed = float(caught.value.fix.rpartition("=")[2])
+        assert proposed <= 1
+        assert len(list(lint(facts, Facts(), proposed, 8))) == 1
+
+
+def test_columns_that_nothing_reads_are_named_whatever_they_are_called():
+    (line,) = lint(Facts(rows=1, unused=("[/red]", "a\nb", "c" * 1000, "\udc00")), Facts(), 1.0, 8)
+    assert line == r"columns that nothing reads: [/red], 'a\nb', " + "c" * 40 + r"..., '\udc00'"
+    (line,) = lint(Facts(rows=1, unused=tuple(f"{i:03}" for i in range(100))), Facts(), 1.0, 8)
+    assert line.endswith("018, 019 and 80 more")

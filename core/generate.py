@@ -14,6 +14,7 @@ from rich.table import Table
 
 from core.contracts import Head
 from core.errors import UserError
+from core.run_files import model_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -111,8 +112,8 @@ def _base(result: Result) -> nn.Module:
     from core.source import locate
     from core.weights import load
 
-    known = result.lock["model"]
-    start = locate(replace(result.plan.start.model, path=known["given"], revision=known["revision"]))
+    path, revision = model_of(result.lock), result.lock["model"]["revision"]
+    start = locate(replace(result.plan.start.model, path=path, revision=revision))
     return load(replace(result.plan, start=start), result.head, training=False).eval()
 
 

@@ -38,7 +38,6 @@ def generate(run: str | Path, prompt: str, options: Mapping[str, Any] | None = N
         UserError: ``run`` is no run, or the prompt is empty.
     """
     from core import load_run
-    from core.progress import console
 
     if not prompt.strip():
         raise UserError("the prompt is empty", 'python -m core generate RUN "PROMPT"')
@@ -48,11 +47,13 @@ def generate(run: str | Path, prompt: str, options: Mapping[str, Any] | None = N
             f"{result.folder} holds a {result.head.auto_class}, which writes no text",
             "its result.model answers in Python",
         )
-    system = result.lock["data"]["system"]
+    system, models = result.lock["data"]["system"], _models(result)
+    from core.progress import console  # brings libraries that the run's parts may patch
+
     screen = console()
     columns = _Columns(screen)
     with columns:
-        for name, model, acting in _models(result):
+        for name, model, acting in models:
             with acting:
                 answer(model, result.tokenizer, prompt, system=system, say=columns.add(name), **dict(options or {}))
 

@@ -26,7 +26,7 @@ class Part:
         provides: Capability words this part gives the run.
         requires: Capability words that some chosen part, the model or the device must provide; ``"a|b"`` is either.
         conflicts: Capability words that no chosen part may provide.
-        import_first: Modules to import before torch's ecosystem.
+        import_first: Modules to import before transformers, peft and trl.
         api: Version of the contracts it was written for.
         patches: Modules it alters for the whole process; such a run gets a process of its own.
 

@@ -25,7 +25,7 @@ WHAT_THEY_NEED: dict[tuple[str, str], dict[str, Any]] = {
         "overrides": ["objective=dpo", "objective.beta=1.0"],
         "rows": lambda _: tiny.rows_with({"chosen", "rejected"}),
     },
-    ("data", "hub"): {"overrides": ["data.path=set", "data.train=train"], "usual": in_a_folder},
+    ("data", "hub"): {"overrides": ["data.path=set"], "usual": in_a_folder},
 }
 """Part -> attributes of its test class."""
 

@@ -24,7 +24,7 @@ class DataContract(PartContract):
     @cached_property
     def _needs_a_file(self) -> bool:
         options = {field.name for field in fields(cast("Any", self.registry.options_class(self.offer)))}
-        return "train" in options and not accepts([f"data={self.name}"])
+        return "train" in options and not accepts([f"data={self.name}", *self.overrides])
 
     def test_there_are_rows_to_train_on(self) -> None:
         """Objects, or a ``RowError`` in the place of one that cannot be read."""

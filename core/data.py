@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,10 +166,20 @@ class Bad:
         return f"{self.origin}: {RowError(self.field, self.what)}"
 
     @property
+    def said(self) -> str:
+        """What is wrong in words that rows share: of what is no row at all, those before the details."""
+        return str(RowError(self.field, self.what)) if self.field else self.what.partition(":")[0]
+
+    @property
     def kind(self) -> str:
-        """Numbers and quoted values differ from row to row; the kind does not."""
-        text = "".join("#" if c.isdigit() else c for c in str(RowError(self.field, self.what)))
-        return text.split("'")[0].split(":")[0] if self.field == "" else text.split("'")[0]
+        """The same for rows that differ in numbers and quoted values alone."""
+        return VALUE.sub("...", self.said)
+
+
+VALUE = re.compile(
+    r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|'.*?[.]{3}(?=\s)|"(?:[^"\\]|\\.)*"|".*?[.]{3}(?=\s)|-?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?)(?!\w)"""
+)
+"""A number, or a text that is quoted and may have been shortened, in what is said of a row."""
 
 
 def _encode_side(rows: Rows, encoder: Encoder, path: Path | None) -> tuple[Encoded, ExampleFile, list[Bad]]:
@@ -220,11 +230,22 @@ def _unusable(bad: Sequence[Bad], total: int, nothing_left: bool) -> UserError:
 
 
 def _named(bad: Sequence[Bad]) -> list[str]:
-    kinds = Counter(row.kind for row in bad)
-    shown: Counter[str] = Counter()
-    lines: list[str] = []
+    kinds: dict[str, list[Bad]] = {}
     for row in bad:
-        shown[row.kind] += 1
-        if shown[row.kind] <= SHOWN:
-            lines.append(str(row))
-    return lines + [f"... and {n - SHOWN:,} more of this kind: {kind}" for kind, n in kinds.items() if n > SHOWN]
+        kinds.setdefault(row.kind, []).append(row)
+    first = {id(row) for rows in kinds.values() for row in rows[:SHOWN]}
+    more = {_shared(rows): len(rows) - SHOWN for rows in kinds.values() if len(rows) > SHOWN}
+    lines = [str(row) for row in bad if id(row) in first]
+    return lines + [f"... and {number:,} more of this kind: {kind}" for kind, number in more.items()]
+
+
+def _shared(rows: Sequence[Bad]) -> str:
+    """What is wrong with rows of a kind, with the values that are the same in all of them.
+
+    Example:
+        >>> _shared([Bad("", "weight", f"is {value}, not a number above 0") for value in (-1, "'x'")])
+        'weight: is ..., not a number above 0'
+    """
+    values = zip(*(VALUE.findall(row.said) for row in rows), strict=False)
+    same = (one[0] if len(set(one)) == 1 else "..." for one in values)
+    return VALUE.sub(lambda _: next(same, "..."), rows[0].said)

@@ -22,11 +22,14 @@ def resume(run: Path) -> Result:
     run = run.expanduser().absolute()
     if not run.exists():  # one that was killed never got its name back
         run = next((hidden for hidden in [run.with_name(f".{run.name}.partial")] if hidden.exists()), run)
-    if read_status(run)["state"] == "done":
+    status = read_status(run)
+    if status["state"] == "done":
         raise UserError(f"{run} is done", f"python -m core model.path={run} trains on from what it saved")
     if saved(run):
+        why = str(status.get("error")).partition("\n")[0]
+        ended = f"it failed after that: {why}" if status["state"] == "failed" else "it was stopped after that"
         raise UserError(
-            f"{run} was trained to its end and is saved; it was stopped while it was measured",
+            f"{run} was trained to its end and is saved; {ended}",
             f'python -m core generate {run} "PROMPT"',
         )
     if not (run / "checkpoints" / "last.ckpt").exists():

@@ -56,10 +56,26 @@ def read(plan: Plan) -> Data:
             f"compares examples with each other",
             f"data.batch_size={plan.objective.smallest_batch}",
         )
+    _refuse_unused(plan)
     head, encoded, warnings = _encoded(plan)
     train, held_out = encoded
     odd = lint(train.facts, held_out.facts, plan.options.tolerance, plan.options.max_length)
     return Data(head, train, held_out, (*odd, *warnings))
+
+
+def _refuse_unused(plan: Plan) -> None:
+    """What was typed about holding out rows must count: a source may have validation rows of its own."""
+    typed = {line.lstrip("+").partition("=")[0]: line for line in plan.config.overrides}
+    unused = [typed[key] for key in ("data.holdout", "data.group") if key in typed]
+    if unused and plan.source.rows("validation") is not None:
+        if getattr(plan.options, "validation", None):
+            raise UserError(
+                f"{unused[0]} beside data.validation, whose rows are those held out", "leave one of them out"
+            )
+        raise UserError(
+            f"{unused[0]}: data={plan.config.choices['data']} holds out rows of its own",
+            "leave it out; metric=none measures nothing",
+        )
 
 
 def _encoded(plan: Plan) -> tuple[Head, list[Encoded], Sequence[str]]:

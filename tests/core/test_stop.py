@@ -69,7 +69,9 @@ def test_a_run_that_was_stopped_at_any_step_goes_on_exactly(run, stop_after, mon
     stop_after(step)
     with pytest.raises(Interrupted) as stopped:
         run(*limits, "run.dir=stopped")
-    assert f"python -m core resume {tmp_path}/stopped" in stopped.value.__notes__[0]
+    (note,) = stopped.value.__notes__
+    assert note.startswith(f"stopped after step {step}, with a checkpoint; go on with: python -m core resume ")
+    assert note.endswith(f"{tmp_path}/stopped")
     assert len((tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()) == step
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
@@ -95,8 +97,19 @@ def test_a_signal_while_the_result_is_measured_loses_nothing(run, monkeypatch, t
     folder = tmp_path / "stopped"
     assert json.loads((folder / "status.json").read_text())["state"] == "stopped"
     assert isinstance(core.load_run(folder).generate("What is one plus two?", max_new_tokens=3), str)
-    with pytest.raises(UserError, match="was trained to its end and is saved"):
+    with pytest.raises(UserError, match="was trained to its end and is saved; it was stopped after that"):
         resume(folder)
+
+
+def test_a_run_that_failed_while_the_result_was_measured_says_so(tmp_path):
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "status.json").write_text('{"state": "failed", "error": "ValueError: no luck\\nmore", "seconds": 1}')
+    with pytest.raises(UserError) as caught:
+        resume(tmp_path)
+    assert caught.value.what == (
+        f"{tmp_path} was trained to its end and is saved; it failed after that: ValueError: no luck"
+    )
+    assert caught.value.fix == f'python -m core generate {tmp_path} "PROMPT"'
 
 
 def test_a_signal_while_the_result_is_saved_waits_for_it(run, monkeypatch, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from core.bad_rows import Bad, named, refusal
 from core.contracts import Example, Head, Objective, Row
 from core.encoding import Encoder, Limits, OfRowError
 from core.encoding_pool import chunks
-from core.errors import RowError, UserError
+from core.errors import UserError
 from core.example_file import HASH, ROW, ExampleFile, Writer
 from core.options import DataOptions
 from core.row_file import Listed
@@ -22,9 +22,6 @@ from core.rows import Rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-SHOWN = 5
-"""Bad rows of a kind that are named; the rest are counted."""
 
 
 @dataclass
@@ -132,7 +129,7 @@ def encode(
         bad += unusable
     nothing_left = any(len(rows.rows) and not len(side.rows) for rows, side in zip(sides, found, strict=True))
     if bad and (options.on_bad_row == "stop" or nothing_left):
-        raise _unusable(bad, sum(len(rows.rows) for rows in sides), nothing_left)
+        raise refusal(bad, sum(len(rows.rows) for rows in sides), nothing_left)
     for side, rows, file in zip(found[1:], sides[1:], files[1:], strict=True):
         _count(side.facts, "shared", rows, file.column(ROW)[np.isin(file.column(HASH), files[0].column(HASH))])
     return found
@@ -143,43 +140,6 @@ def _count(facts: Facts, kind: str, rows: Rows, which: Sequence[int]) -> None:
     setattr(facts, kind, getattr(facts, kind) + len(which))
     if len(which):
         facts.first.setdefault(kind, rows.origins[int(which[0])])
-
-
-@dataclass(frozen=True)
-class Bad:
-    """A row that cannot be used.
-
-    Attributes:
-        origin: Where it came from.
-        field: The column at fault.
-        what: What is wrong.
-        needed: Tokens that it would take, where it is too long.
-    """
-
-    origin: str
-    field: str
-    what: str
-    needed: int = 0
-
-    def __str__(self) -> str:
-        """The line that is shown."""
-        return f"{self.origin}: {RowError(self.field, self.what)}"
-
-    @property
-    def said(self) -> str:
-        """What is wrong in words that rows share: of what is no row at all, those before the details."""
-        return str(RowError(self.field, self.what)) if self.field else self.what.partition(":")[0]
-
-    @property
-    def kind(self) -> str:
-        """The same for rows that differ in numbers and quoted values alone."""
-        return VALUE.sub("...", self.said)
-
-
-VALUE = re.compile(
-    r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|'.*?[.]{3}(?=\s)|"(?:[^"\\]|\\.)*"|".*?[.]{3}(?=\s)|-?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?)(?!\w)"""
-)
-"""A number, or a text that is quoted and may have been shortened, in what is said of a row."""
 
 
 def _encode_side(rows: Rows, encoder: Encoder, path: Path | None) -> tuple[Encoded, ExampleFile, list[Bad]]:
@@ -200,7 +160,7 @@ def _encode_side(rows: Rows, encoder: Encoder, path: Path | None) -> tuple[Encod
         raise UserError(f"{rows.origins[error.row]}: {error.what}", error.fix) from None
     file = writer.close()
     good = [i for i in range(len(rows.rows)) if i not in bad]
-    facts.skipped, facts.bad = len(bad), _named(list(bad.values()))
+    facts.skipped, facts.bad = len(bad), named(list(bad.values()))
     facts.system = systems.pop() if len(systems) == 1 else None
     firsts = np.unique(file.column(HASH), return_index=True)[1]
     _count(facts, "duplicates", rows, np.delete(file.column(ROW), firsts).tolist())
@@ -219,33 +179,3 @@ def _encode_side(rows: Rows, encoder: Encoder, path: Path | None) -> tuple[Encod
 
 def _digest(hashes: Sequence[int]) -> str:
     return hashlib.sha256(np.asarray(hashes, np.uint64).tobytes()).hexdigest()
-
-
-def _unusable(bad: Sequence[Bad], total: int, nothing_left: bool) -> UserError:
-    """The first rows of each kind in full, the rest as numbers."""
-    what = "\n       ".join([*_named(bad), f"{len(bad):,} of {total:,} rows cannot be used"])
-    needed = max(row.needed for row in bad)
-    mend = f"data.max_length={needed}" if needed else "mend the rows"
-    return UserError(what, mend if nothing_left else f"{mend}, or leave them out: data.on_bad_row=skip")
-
-
-def _named(bad: Sequence[Bad]) -> list[str]:
-    kinds: dict[str, list[Bad]] = {}
-    for row in bad:
-        kinds.setdefault(row.kind, []).append(row)
-    first = {id(row) for rows in kinds.values() for row in rows[:SHOWN]}
-    more = {_shared(rows): len(rows) - SHOWN for rows in kinds.values() if len(rows) > SHOWN}
-    lines = [str(row) for row in bad if id(row) in first]
-    return lines + [f"... and {number:,} more of this kind: {kind}" for kind, number in more.items()]
-
-
-def _shared(rows: Sequence[Bad]) -> str:
-    """What is wrong with rows of a kind, with the values that are the same in all of them.
-
-    Example:
-        >>> _shared([Bad("", "weight", f"is {value}, not a number above 0") for value in (-1, "'x'")])
-        'weight: is ..., not a number above 0'
-    """
-    values = zip(*(VALUE.findall(row.said) for row in rows), strict=False)
-    same = (one[0] if len(set(one)) == 1 else "..." for one in values)
-    return VALUE.sub(lambda _: next(same, "..."), rows[0].said)

@@ -1,5 +1,5 @@
 # make train   set up .venv if needed, then fine-tune the model that comes along on the reviews that come along
-# make bench   speeds on this machine, medians and ratios
+# make bench   ours beside trl and datasets.map on this machine: writes docs/benchmarks.md
 # make test    set up .venv if needed, then lint, types, import contracts, doctests, tests
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))) python3)
@@ -58,8 +58,10 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-bench: $(READY) ## speeds on this machine, medians and ratios; run nothing beside it
+bench: $(READY) ## ours beside trl and datasets.map: writes docs/benchmarks.md; run nothing beside it (ARGS="--cases sft")
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/attention.py
 	$(BIN)/python benchmarks/output_layer.py
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/encoding.py
+	$(BIN)/python benchmarks/beside_trl.py $(ARGS)

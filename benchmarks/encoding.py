@@ -28,7 +28,7 @@ from page import PAGE, cores, machine, table, write_section
 from core.api import UserError
 
 TITLE = "Encoding"
-ROWS = 40_000
+ROWS = 50_000
 BESIDE = 100_000
 """Rows from which on ``datasets.map`` gets no more: its speed does not depend on them."""
 

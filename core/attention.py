@@ -1,9 +1,10 @@
 """Attention over sequences that lie one after the other in one row, each seeing only itself.
 
 It is registered with transformers under one name and acts only while ``apart()`` is entered; at all other times (padded
-batches, generation) it is transformers' own scaled-dot-product attention.
+batches, generation) it is transformers' own scaled-dot-product attention, but for models that cap their scores (Gemma
+2): that one leaves the cap out without a word.
 
-Shapes: H heads, T tokens of all sequences together, D head width.
+Shapes: H heads, K heads of keys, T tokens of all sequences together, Q tokens that ask, D head width.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ def attend(
         ((1, T, H, D), None)
     """
     bounds = kwargs.pop("cu_seq_lens_q", None)
+    one = sdpa_attention_forward if kwargs.get("softcap") is None else _capped
     if bounds is None or attention_mask is not None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        return one(module, query, key, value, attention_mask, **kwargs)
     lengths = bounds.diff().tolist()
     window = kwargs.get("sliding_window")
     dtype = query.dtype
@@ -63,8 +65,46 @@ def attend(
         for q, k, v in zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True):
             length = q.shape[2]
             mask = _band(length, window, q.device) if window is not None and window < length else None
-            pieces.append(sdpa_attention_forward(module, q, k, v, mask, **kwargs)[0])
+            pieces.append(one(module, q, k, v, mask, **kwargs)[0])
     return torch.cat(pieces, 1).to(dtype), None
+
+
+def _capped(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    softcap: float,
+    scaling: float,
+    dropout: float = 0.0,
+    **_rest: Any,
+) -> tuple[Tensor, None]:
+    """Attention whose scores are ``softcap * tanh(scores / softcap)`` (Gemma 2, https://arxiv.org/abs/2408.00118, 2.2).
+
+    Args:
+        module: The attention layer.
+        query: (B, H, Q, D).
+        key: (B, K, T, D).
+        value: (B, K, T, D).
+        attention_mask: (B or 1, 1, Q, T), true where a token is seen; None: each sees those up to itself.
+        softcap: Largest score.
+        scaling: Of the scores, before they are capped.
+        dropout: Of the attention's weights.
+
+    Returns:
+        ((B, Q, H, D), None)
+    """
+    shared = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
+    scores = softcap * torch.tanh(query @ key.transpose(2, 3) * (scaling / softcap))
+    if attention_mask is None and query.shape[2] > 1:
+        attention_mask = _band(query.shape[2], query.shape[2], query.device)
+    if attention_mask is not None:
+        scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
+    weights = nn.functional.dropout(scores.softmax(-1, dtype=torch.float32).to(value.dtype), dropout, module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), None
 
 
 def _band(length: int, window: int, device: torch.device) -> Tensor:
@@ -91,7 +131,17 @@ def install(model: nn.Module) -> bool:
 
 
 def remove(model: nn.Module) -> None:
-    """Back to transformers' own attention, which builds the block-diagonal mask from the positions."""
+    """Back to transformers' own attention, unless that would leave the cap out."""
     config: Any = getattr(model, "config", None)
-    if config is not None and getattr(config, "_attn_implementation", None) == NAME:
+    if config is not None and getattr(config, "_attn_implementation", None) == NAME and not _caps(config):
         config._attn_implementation = "sdpa"
+
+
+def keep_cap(model: nn.Module) -> None:
+    """Let a model that caps its scores do so where it would use transformers' scaled-dot-product attention."""
+    if _caps(getattr(model, "config", None)):
+        install(model)
+
+
+def _caps(config: Any) -> bool:
+    return config is not None and bool(getattr(config.get_text_config(), "attn_logit_softcapping", None))

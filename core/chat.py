@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,14 @@ from weakref import WeakKeyDictionary
 
 from core.contracts import Row, Tokens
 from core.errors import RowError, UserError
-from core.messages import check_messages, check_tools
+from core.messages import as_object, as_text, check_messages, check_tools, tidied
 from core.special import special_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Message = Mapping[str, Any]
+log = logging.getLogger("hooktune")
 
 
 def chat_tokens(
@@ -39,16 +41,21 @@ def chat_tokens(
     """
     check_messages(messages)
     tools = check_tools(tools)
-    template = _template(tokenizer)
+    marked = _marked(tokenizer)
     calling = next((i for i, message in enumerate(messages) if message.get("tool_calls")), None)
     if calling is not None and not mentions(tokenizer, "tool_calls"):
         raise RowError(f"messages[{calling}].tool_calls", "the model's chat template leaves calls of tools out")
+    messages = _as_it_takes_them(tokenizer, messages, tools)
     weights = [float(m["role"] == "assistant") for m in messages] if weights is None else list(weights)
-    if template is not None and all(
-        w in (0.0, float(m["role"] == "assistant")) for m, w in zip(messages, weights, strict=True)
-    ):
-        return _by_markers(tokenizer, template, messages, tools, weights)
-    return _by_prefixes(tokenizer, messages, tools, weights)
+    if marked and all(m["role"] == "assistant" for m, weight in zip(messages, weights, strict=True) if weight):
+        return _by_markers(tokenizer, messages, tools, weights)
+    try:
+        return _by_prefixes(tokenizer, messages, tools, weights)
+    except RewrittenError:
+        template = _training_form(tokenizer)
+        if template is None:
+            raise
+        return _by_prefixes(tokenizer, messages, tools, weights, template)
 
 
 def mentions(tokenizer: Any, name: str) -> bool:
@@ -96,7 +103,9 @@ def prompt_and_answer(row: Row, tokenizer: PreTrainedTokenizerBase) -> tuple[lis
     if last is None:
         raise RowError("messages", "has no assistant message")
     wanted = _answer(f"messages[{last}].content", messages[last].get("content"))
-    text = _render(tokenizer, messages[:last], check_tools(row.get("tools")), add_generation_prompt=True)
+    tools = check_tools(row.get("tools"))
+    before = _as_it_takes_them(tokenizer, messages[:last], tools)
+    text = _render(tokenizer, before, tools, add_generation_prompt=True)
     return _encode(tokenizer, text)[0], wanted
 
 
@@ -117,11 +126,12 @@ def _answer(field: str, text: Any) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------- templates
-_templates: WeakKeyDictionary[Any, tuple[str, str | None]] = WeakKeyDictionary()
+class RewrittenError(RowError):
+    """The template writes an earlier turn otherwise once another follows, as Qwen3's does, which drops its thoughts."""
 
 
-def _template(tokenizer: Any) -> str | None:
-    """A template that marks the assistant's tokens: the model's own, or trl's training form of it; else None.
+def _marked(tokenizer: Any) -> bool:
+    """Whether the model's own template marks the assistant's tokens.
 
     Raises:
         UserError: the model has no template, or its tokenizer cannot say which characters a token came from.
@@ -137,47 +147,60 @@ def _template(tokenizer: Any) -> str | None:
             f"{type(tokenizer).__name__} is no fast tokenizer: it cannot tell where an answer starts",
             "model.path=A_MODEL with a tokenizer.json",
         )
-    known = _templates.get(tokenizer)
-    if known is None or known[0] != str(own):
-        known = _templates[tokenizer] = (str(own), _marked(tokenizer, own))
+    from trl.chat_template_utils import has_generation_markers
+
+    return has_generation_markers(own)
+
+
+_training_forms: WeakKeyDictionary[Any, tuple[str, str | None]] = WeakKeyDictionary()
+
+
+def _training_form(tokenizer: Any) -> str | None:
+    """The form of the model's template that trl trains with, which leaves earlier turns alone; None: trl knows none."""
+    from trl.chat_template_utils import get_training_chat_template
+
+    own = str(tokenizer.chat_template)
+    known = _training_forms.get(tokenizer)
+    if known is None or known[0] != own:
+        try:
+            known = own, get_training_chat_template(tokenizer)
+        except ValueError:  # a template that trl does not know
+            known = own, None
+        if known[1] is not None:
+            log.warning("the chat template rewrites earlier turns: rows where it does take trl's training form of it")
+        _training_forms[tokenizer] = known
     return known[1]
 
 
-def _marked(tokenizer: Any, own: Any) -> str | None:
-    from trl.chat_template_utils import get_training_chat_template, has_generation_markers
-
-    if has_generation_markers(own):
-        return own if isinstance(own, str) else own["default"]
-    try:
-        return get_training_chat_template(tokenizer)
-    except ValueError:  # a template that trl does not know
-        return None
-
-
-def _by_markers(tokenizer: Any, template: str, messages: Any, tools: Any, weights: Sequence[float]) -> Tokens:
+def _by_markers(tokenizer: Any, messages: Any, tools: Any, weights: Sequence[float]) -> Tokens:
     """Let the template's own markers say which tokens are the assistant's."""
-    plain = _encode(tokenizer, _render(tokenizer, messages, tools))[0]
     try:
         found = tokenizer.apply_chat_template(
-            list(messages), tools=tools, chat_template=template, return_assistant_tokens_mask=True, return_dict=True
+            list(messages), tools=tools, return_assistant_tokens_mask=True, return_dict=True
         )
-    except Exception:  # trl's form of a template knows less than the model's own
+    except Exception:  # whatever it is, the other way says so
         return _by_prefixes(tokenizer, messages, tools, weights)
     ids: list[int] = found["input_ids"]
-    mask: list[int] = found["assistant_masks"]
-    spans = _runs(mask)
+    _check_first(tokenizer, ids)
+    spans = _runs(found["assistant_masks"])
     turns = [w for m, w in zip(messages, weights, strict=True) if m["role"] == "assistant"]
-    if ids != plain or len(spans) != len(turns):
-        return _by_prefixes(tokenizer, messages, tools, weights)  # the training form renders otherwise than the model's
+    if len(spans) != len(turns):
+        return _by_prefixes(tokenizer, messages, tools, weights)
     supervised = [0.0] * len(ids)
     for (start, end), weight in zip(spans, turns, strict=True):
         supervised[start:end] = [weight] * (end - start)
     return Tokens(ids, _ended(tokenizer, ids, supervised, spans))
 
 
-def _by_prefixes(tokenizer: Any, messages: Any, tools: Any, weights: Sequence[float]) -> Tokens:
-    """Render ever longer beginnings; what an assistant's message adds to the prompt for it is its own."""
-    text = _render(tokenizer, messages, tools)
+def _by_prefixes(
+    tokenizer: Any, messages: Any, tools: Any, weights: Sequence[float], template: str | None = None
+) -> Tokens:
+    """Render ever longer beginnings; what an assistant's message adds to the prompt for it is its own.
+
+    Raises:
+        RewrittenError: one is no beginning of the next.
+    """
+    text = _render(tokenizer, messages, tools, template=template)
     spans: list[tuple[int, int, float]] = []
     for i, weight in enumerate(weights):
         if not weight:
@@ -185,11 +208,14 @@ def _by_prefixes(tokenizer: Any, messages: Any, tools: Any, weights: Sequence[fl
         opening = messages[i]["role"] == "assistant"
         if opening and not i:  # no template renders a conversation that has not begun
             raise RowError("messages[0]", "is the assistant's, and what it begins with cannot be told from its text")
-        before = _render(tokenizer, messages[:i], tools, add_generation_prompt=opening) if i or opening else ""
-        after = _render(tokenizer, messages[: i + 1], tools)
+        before = _render(tokenizer, messages[:i], tools, opening, template) if i or opening else ""
+        after = _render(tokenizer, messages[: i + 1], tools, template=template) if i + 1 < len(messages) else text
         if not (text.startswith(after) and after.startswith(before)):
-            raise RowError(
-                f"messages[{i}]", "cannot be told apart by the model's chat template: it rewrites earlier turns"
+            why = (
+                "earlier turns, so only the last can be learned" if text != after else "what comes before the last turn"
+            )
+            raise RewrittenError(
+                f"messages[{i}]", f"cannot be told apart by the model's chat template: it rewrites {why}"
             )
         # what others say is found by its text, for only the assistant's header can be asked for
         start = len(before) if opening else after.rfind((messages[i].get("content") or "").strip(), len(before))
@@ -197,9 +223,15 @@ def _by_prefixes(tokenizer: Any, messages: Any, tools: Any, weights: Sequence[fl
     ids, offsets = _encode(tokenizer, text)
     supervised = [0.0] * len(ids)
     found: list[tuple[int, int]] = []
+    special = special_ids(tokenizer)
     for start, end, weight in spans:
-        # a token that begins in the header, such as " Hi" after "assistant: ", is the answer's first all the same
-        inside = [at for at, (a, b) in enumerate(offsets) if b > start and b <= end and b > a]
+        # a token that begins in the header, such as " Hi" after "assistant: ", is the answer's first all the same, but
+        # for a special one that swallows space
+        inside = [
+            at
+            for at, (a, b) in enumerate(offsets)
+            if b > max(a, start) and b <= end and (a >= start or ids[at] not in special)
+        ]
         if inside:
             supervised[inside[0] : inside[-1] + 1] = [weight] * (inside[-1] + 1 - inside[0])
             found.append((inside[0], inside[-1] + 1))
@@ -225,14 +257,31 @@ def _ended(tokenizer: Any, ids: list[int], supervised: list[float], spans: Seque
     return supervised
 
 
-def _render(tokenizer: Any, messages: Any, tools: Any, add_generation_prompt: bool = False) -> str:
+def _as_it_takes_them(tokenizer: Any, messages: Sequence[Message], tools: Any) -> Sequence[Message]:
+    """Arguments of tool calls as objects, as transformers documents; as OpenAI's text where the template needs that."""
+    found = tidied(messages, as_object)
+    if any(message.get("tool_calls") for message in found):
+        try:
+            _render(tokenizer, found, tools)
+        except RowError:
+            return tidied(messages, as_text)
+    return found
+
+
+def _render(
+    tokenizer: Any, messages: Any, tools: Any, add_generation_prompt: bool = False, template: str | None = None
+) -> str:
     from jinja2 import TemplateSyntaxError
 
     if not messages and not add_generation_prompt:
         return ""
     try:
         return tokenizer.apply_chat_template(
-            list(messages), tools=tools, tokenize=False, add_generation_prompt=add_generation_prompt
+            list(messages),
+            tools=tools,
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
         )
     except TemplateSyntaxError as error:
         raise UserError(
@@ -247,10 +296,14 @@ def _encode(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]
     """Ids and character offsets of text in which the template has put every special token itself."""
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids: list[int] = found["input_ids"]
+    _check_first(tokenizer, ids)
+    return ids, found["offset_mapping"]
+
+
+def _check_first(tokenizer: Any, ids: list[int]) -> None:
     first: Any = tokenizer.bos_token_id
     if first is not None and len(ids) > 1 and ids[0] == ids[1] == first:
         raise UserError("the chat template doubles the first token (BOS)", "remove bos_token from the template")
-    return ids, found["offset_mapping"]
 
 
 def _runs(mask: Sequence[int]) -> list[tuple[int, int]]:

@@ -111,7 +111,12 @@ class Context(ABC):
 
 # ------------------------------------------------------------------------------------------------------------- loader
 class Loader(ABC):
-    """Brings a model and its tokenizer into memory."""
+    """Brings a model and its tokenizer into memory.
+
+    ``source.path`` is what a user typed as ``model.path``, with ``pkg://`` found and a run replaced by what it was
+    trained on: a hub id, a folder, a ``.gguf`` file, or an address of the loader's own, such as ``vault://small``. A
+    run that trained a whole model is a folder that ``save_pretrained`` wrote, whichever loader it was trained with.
+    """
 
     @abstractmethod
     def describe(self, source: ModelOptions) -> ModelFacts:

@@ -25,6 +25,12 @@ from core.row_file import Listed, RowFile
 KEPT_DAYS = 30
 """Days after which a set that no run asked for is removed."""
 
+UNFINISHED_DAYS = 1
+"""The same for what a run that was killed left half written."""
+
+META = "meta.json"
+"""The file that says all else, hashes of the others included; its first line is the hash of its second."""
+
 
 def key(plan: Plan, rows: Any) -> str:
     """Of everything that what is encoded depends on.
@@ -62,16 +68,25 @@ def _tokenizer(tokenizer: Any) -> list[Any]:
 
 
 def find(name: str) -> tuple[list[Encoded], dict[str, Any]] | None:
-    """Both sides and what was noted beside them, or None."""
+    """Both sides and what was noted beside them; None where there is none, or one that is damaged."""
     folder = cache_folder() / "encoded" / name
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        digest, _, said = (folder / META).read_text(encoding="utf-8").partition("\n")
+        if digest != _digest(said):
+            return None
+        meta = json.loads(said)
+        if any(file_hash(folder / file) != known for file, known in meta["files"].items()):
+            return None
         found = [_open(folder, number, side) for number, side in enumerate(meta["sides"])]
-    except (OSError, ValueError, KeyError, TypeError):  # none, or one that was written by another version
+    except (OSError, ValueError):
         return None
     with suppress(OSError):
         os.utime(folder)
     return found, meta
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _open(folder: Path, number: int, meta: Mapping[str, Any]) -> Encoded:
@@ -100,24 +115,45 @@ def begin() -> Path | None:
     return folder
 
 
-def keep(folder: Path, name: str, sides: Sequence[Encoded], noted: Mapping[str, Any]) -> None:
-    """Put a set that was written into ``folder`` where ``find`` looks, and remove those that nobody asked for."""
-    with suppress(OSError):
-        for number, side in enumerate(sides):
-            with (folder / f"{number}.jsonl").open("wb") as file:
-                for row, origin in zip(side.rows, side.origins, strict=True):
-                    file.write(RowFile.line(row, origin))
-            if side.shares is not None:
-                np.save(folder / f"{number}.npy", np.asarray(side.shares))
-        meta = {**noted, "sides": [asdict(side.facts) for side in sides]}
-        (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-        target = folder.with_name(name)
-        shutil.rmtree(target, ignore_errors=True)
+def keep(folder: Path, name: str, sides: Sequence[Encoded], noted: Mapping[str, Any]) -> bool:
+    """Put a set that was written into ``folder`` where ``find`` looks, and remove those that nobody asked for.
+
+    Returns:
+        Whether it is there; False when the cache cannot be written.
+    """
+    try:
+        _complete(folder, sides, noted)
+    except OSError:
+        return False
+    target = folder.with_name(name)
+    shutil.rmtree(target, ignore_errors=True)
+    with suppress(OSError):  # another run has just put the same set there
         folder.rename(target)
-        _remove_old(target.parent)
+    _remove_old(target.parent)
+    return target.exists()
+
+
+def _complete(folder: Path, sides: Sequence[Encoded], noted: Mapping[str, Any]) -> None:
+    """Beside the examples: rows with their origins, shares, and what is known about all of it."""
+    for number, side in enumerate(sides):
+        with (folder / f"{number}.jsonl").open("wb") as file:
+            for row, origin in zip(side.rows, side.origins, strict=True):
+                file.write(RowFile.line(row, origin))
+        if side.shares is not None:
+            np.save(folder / f"{number}.npy", np.asarray(side.shares))
+    files = {file.name: _hash(file) for file in sorted(folder.iterdir())}
+    said = json.dumps({**noted, "files": files, "sides": [asdict(side.facts) for side in sides]})
+    (folder / META).write_text(f"{_digest(said)}\n{said}", encoding="utf-8")
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _remove_old(parent: Path) -> None:
     for folder in parent.iterdir():
-        if time.time() - folder.stat().st_mtime > KEPT_DAYS * 86_400:
-            shutil.rmtree(folder, ignore_errors=True)
+        days = UNFINISHED_DAYS if folder.name.startswith(".") else KEPT_DAYS
+        with suppress(OSError):  # another run removes it, too
+            if time.time() - folder.stat().st_mtime > days * 86_400:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -133,7 +133,7 @@ class Encoder:
             found.odd.setdefault(name, []).append(index)
         for value in (value for piece in pieces for value in piece.values() if isinstance(value, Tokens)):
             found.tokens += len(value.ids)
-            found.supervised += sum(1 for weight in value.loss_weights if weight)
+            found.supervised += len(value.loss_weights) - value.loss_weights.count(0)
         return pieces
 
     def _oddities(self, row: Row, example: Example) -> Iterator[str]:
@@ -153,7 +153,7 @@ class Encoder:
 
     def _goes_on(self, example: Example) -> bool:
         return any(
-            value.ids[max(i for i, weight in enumerate(value.loss_weights) if weight)] not in self.special
+            value.ids[_last(value.loss_weights)] not in self.special
             for value in example.values()
             if isinstance(value, Tokens)
         )
@@ -208,6 +208,11 @@ def _check_learned(example: Example, row: Row, limits: Limits) -> None:
 
 def _learned(example: Example) -> bool:
     return all(any(value.loss_weights) for value in example.values() if isinstance(value, Tokens))
+
+
+def _last(weights: Sequence[float]) -> int:
+    """Position of the last one that is not 0."""
+    return next(i for i in range(len(weights) - 1, -1, -1) if weights[i])
 
 
 def _longest(example: Example) -> int:

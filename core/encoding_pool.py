@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pickle
+import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
+from pathlib import Path
 
 from core.contracts import Row
 from core.encoding import Chunk, Encoder
@@ -53,21 +55,25 @@ def _pickled(encoder: Encoder) -> bytes | None:
 
 @contextmanager
 def _pool(workers: int, pickled: bytes) -> Generator[ProcessPoolExecutor]:
-    # not forked: tokenizers' and torch's threads would not survive it
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (pickled,))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with tempfile.TemporaryDirectory() as folder:
+        # in a file: handed over through a pipe it would make each process wait until the one before is up
+        file = Path(folder) / "encoder"
+        file.write_bytes(pickled)
+        # not forked: tokenizers' and torch's threads would not survive it
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (file,))
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 _encoder: Encoder | None = None
 
 
-def _start(pickled: bytes) -> None:
+def _start(file: Path) -> None:
     global _encoder
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process a core is enough
-    _encoder = pickle.loads(pickled)  # noqa: S301  # from the process that started this one
+    _encoder = pickle.loads(file.read_bytes())  # noqa: S301  # from the process that started this one
 
 
 def _work(rows: Sequence[tuple[int, Row | RowError]]) -> Chunk:

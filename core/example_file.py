@@ -6,7 +6,8 @@ A sequence is its ids and the runs of its loss weights: how long each run is and
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, cast
@@ -15,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 
 from core.contracts import Example, Tokens
+from core.errors import UserError
 from core.row_file import Listed
 
-ROW, HASH, ASKED = "\0row", "\0hash", "\0asked"
-"""Columns of ours: which row an example is of, its content, and what of it comes before the first supervised token."""
+ROW, HASH = "\0row", "\0hash"
+"""Columns of ours: which row an example is of, and its content."""
 
 IDS, RUNS, WEIGHTS = "\0ids", "\0runs", "\0weights"
 """Behind the name of a sequence."""
@@ -41,8 +43,7 @@ def record_batch(examples: Sequence[Example], rows: Sequence[int]) -> pa.RecordB
         columns[name + RUNS] = pa.array([lengths for lengths, _ in runs], pa.list_(pa.int32()))
         columns[name + WEIGHTS] = pa.array([weights for _, weights in runs], pa.list_(pa.float32()))
     columns[ROW] = pa.array(rows, pa.int64())
-    columns[HASH] = pa.array([_hash(e, whole=True) for e in examples], pa.uint64())
-    columns[ASKED] = pa.array([_hash(e, whole=False) for e in examples], pa.uint64())
+    columns[HASH] = pa.array([_hash(e) for e in examples], pa.uint64())
     return pa.RecordBatch.from_pydict(columns)
 
 
@@ -54,14 +55,12 @@ def _runs(weights: Sequence[float]) -> tuple[Any, Any]:
     return np.diff(starts, append=len(each)).astype(np.int32), each[starts]
 
 
-def _hash(example: Example, whole: bool) -> int:
+def _hash(example: Example) -> int:
     digest = blake2b(digest_size=8)
     for name, value in example.items():
         if isinstance(value, Tokens):
-            ids = np.asarray(value.ids, np.int32)
-            learned = next((i for i, weight in enumerate(value.loss_weights) if weight), len(ids))
-            digest.update((ids if whole else ids[:learned]).tobytes() + b"|")
-        elif whole:
+            digest.update(np.asarray(value.ids, np.int32).tobytes() + b"|")
+        else:
             digest.update(f"{name}={value}".encode())
     return int.from_bytes(digest.digest(), "little")
 
@@ -76,7 +75,7 @@ class ExampleFile:
     def __init__(self, batches: Sequence[pa.RecordBatch]) -> None:
         self.batches = [batch for batch in batches if batch.num_rows]
         self.ends: list[int] = np.cumsum([batch.num_rows for batch in self.batches], dtype=np.int64).tolist()
-        self.names = [n for n in self.batches[0].schema.names if n not in (ROW, HASH, ASKED)] if self.batches else []
+        self.names = [n for n in self.batches[0].schema.names if n not in (ROW, HASH)] if self.batches else []
 
     @classmethod
     def open(cls, path: Path) -> ExampleFile:
@@ -110,7 +109,7 @@ class ExampleFile:
         """(examples,) values of a column of ours, or lengths of a sequence when ``name`` is one."""
         if not self.batches:
             return np.zeros(0, np.int64)
-        if name in (ROW, HASH, ASKED):
+        if name in (ROW, HASH):
             return np.concatenate([batch.column(name).to_numpy() for batch in self.batches])
         offsets = [cast(Any, batch.column(name + IDS)).offsets.to_numpy() for batch in self.batches]
         return np.concatenate([np.diff(each) for each in offsets])
@@ -144,19 +143,40 @@ class Writer:
         self.stream: Any = None
 
     def write(self, batch: pa.RecordBatch | None) -> None:
-        """Add one."""
+        """Add one.
+
+        Raises:
+            UserError: there is no room for it.
+        """
         if batch is None:
             return
         if self.path is None:
             self.kept.append(batch)
             return
-        if self.stream is None:
-            self.stream = pa.ipc.new_file(str(self.path), batch.schema)
-        self.stream.write_batch(batch)
+        with _room(self.path):
+            if self.stream is None:
+                self.stream = pa.ipc.new_file(str(self.path), batch.schema)
+            self.stream.write_batch(batch)
 
     def close(self) -> ExampleFile:
-        """What was written."""
+        """What was written.
+
+        Raises:
+            UserError: there is no room for it.
+        """
         if self.stream is None or self.path is None:
             return ExampleFile(self.kept)
-        self.stream.close()
+        with _room(self.path):
+            self.stream.close()
         return ExampleFile.open(self.path)
+
+
+@contextmanager
+def _room(path: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path.parent.parent} cannot be written: {error.strerror or error}",
+            "HOOKTUNE_CACHE=FOLDER with room in front of the command, or data.cache=false to hold the rows in memory",
+        ) from error

@@ -108,12 +108,12 @@ def _models(result: Result) -> list[tuple[str, nn.Module, AbstractContextManager
 
 
 def _base(result: Result) -> nn.Module:
-    from core.source import Start
+    from core.source import locate
     from core.weights import load
 
     known = result.lock["model"]
-    model = replace(result.plan.start.model, path=known["path"], revision=known["revision"])
-    return load(replace(result.plan, start=Start(model)), result.head, training=False).eval()
+    start = locate(replace(result.plan.start.model, path=known["given"], revision=known["revision"]))
+    return load(replace(result.plan, start=start), result.head, training=False).eval()
 
 
 def _streamer(tokenizer: PreTrainedTokenizerBase, say: Callable[[str], None]) -> Any:

@@ -6,8 +6,6 @@ import random
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 
-import numpy as np
-
 
 def groups(
     lengths: Sequence[int], shares: Sequence[float] | None, packing: bool, max_length: int, seed: int
@@ -41,12 +39,11 @@ def members(drawn: Sequence[Sequence[int]] | range, chosen: Sequence[int]) -> li
 def _taken(shares: Sequence[float], seed: int) -> list[int]:
     """Each example as often as its share says; of a fraction, so many of the examples that have it."""
     chance = random.Random(seed)  # noqa: S311  # nothing secret
-    whole = np.floor(shares).astype(int)
-    found = np.repeat(np.arange(len(shares)), whole).tolist()
-    rest = np.asarray(shares) - whole
-    for fraction in np.unique(rest[rest > 0]).tolist():
-        candidates = np.flatnonzero(rest == fraction).tolist()
-        found += chance.sample(candidates, round(fraction * len(candidates)))
+    found: list[int] = []
+    for share in sorted(set(shares)):
+        those = [index for index, other in enumerate(shares) if other == share]
+        whole = int(share)
+        found += those * whole + chance.sample(those, round((share - whole) * len(those)))
     return sorted(found)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def lock(
     config: Config,
     *,
+    given: str,
     path: Path,
     revision: str | None,
     template: Any,
@@ -35,6 +36,7 @@ def lock(
 
     Args:
         config: The run's.
+        given: What its loader takes for the model, from any folder.
         path: Folder or hub id of the weights that were really loaded.
         revision: Branch, tag or commit that was asked for; the commit that was loaded is what gets written.
         template: The tokenizer's chat template, text or a list of them.
@@ -44,7 +46,7 @@ def lock(
     """
     offers = config.offers
     return {
-        "model": _model(path, revision),
+        "model": {"given": given, **_model(path, revision)},
         "head": dict(head),
         "parts": [_part(axis, offer) for axis, offer in offers.items()],
         "packages": _packages(offers.values()),
@@ -71,8 +73,12 @@ def _model(path: Path, revision: str | None) -> dict[str, Any]:
 def _snapshot(hub_id: str, revision: str | None) -> Path:
     """The hub cache's folder of a model that was loaded; its name is the commit."""
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    config = try_to_load_from_cache(hub_id, "config.json", revision=revision)
+    try:
+        config = try_to_load_from_cache(hub_id, "config.json", revision=revision)
+    except HFValidationError:  # a place that only its loader knows
+        return Path(hub_id)
     return Path(config).parent if isinstance(config, str) else Path(hub_id)
 
 

@@ -171,7 +171,7 @@ def _find_ending(model: nn.Module, inner: PreTrainedModel, batch: LaidOut) -> En
     # the comparison must not move the run's dropout
     with torch.no_grad(), torch.random.fork_rng(), _overheard(inner) as heard:
         own_NV = _own_logits(model, inner, batch, keep)
-        product_NV = head(_flatten(heard[-1], batch)[keep])
+        product_NV = _product(head, _flatten(heard[-1], batch)[keep])
     targets_N = batch.targets_N[:64]
     own_N = _pick(own_NV.float(), targets_N)
     gaps = {e: (_pick(e(product_NV), targets_N) - own_N).abs().max().item() for e in candidates(inner.config)}
@@ -194,6 +194,13 @@ def _own_logits(model: nn.Module, inner: PreTrainedModel, batch: LaidOut, at_N: 
 
 
 # ------------------------------------------------------------------------------------------------------------ logprobs
+def _product(head: nn.Module, hidden_CH: Tensor) -> Tensor:
+    """(C, V) of the output layer; some bodies (Mamba's) hand on float32 to one in half precision."""
+    weight: Any = getattr(head, "weight", None)
+    fits = not isinstance(weight, Tensor) or not weight.is_floating_point()
+    return head(hidden_CH if fits else hidden_CH.to(weight.dtype))
+
+
 def _pick(logits_CV: Tensor, targets_C: Tensor) -> Tensor:
     return _of_logits(logits_CV, targets_C, ())[0]
 
@@ -222,7 +229,7 @@ def _in_chunks(
     hidden_NH: Tensor, targets_N: Tensor, head: nn.Module, ending: Callable[[Tensor], Tensor], wanted: Sequence[str]
 ) -> tuple[Tensor, ...]:
     def chunk(hidden_CH: Tensor, targets_C: Tensor) -> tuple[Tensor, ...]:
-        return _of_logits(ending(head(hidden_CH)), targets_C, wanted)
+        return _of_logits(ending(_product(head, hidden_CH)), targets_C, wanted)
 
     if len(targets_N) <= CHUNK:
         return chunk(hidden_NH, targets_N)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -116,6 +115,48 @@ def check_tools(tools: Any) -> list[Any] | None:
     return list(cast("Sequence[Any]", found))
 
 
+def tidied(messages: Sequence[Mapping[str, Any]], arguments: Callable[[Any], Any]) -> list[dict[str, Any]]:
+    """Messages without the empty keys that a table gives each of them, arguments of tool calls in one form.
+
+    Args:
+        messages: Checked ones.
+        arguments: What to make of the arguments of a call.
+    """
+    found = [{k: v for k, v in message.items() if v is not None or k == "content"} for message in messages]
+    for message in found:
+        if isinstance(calls := message.get("tool_calls"), list):
+            message["tool_calls"] = [_with_arguments(call, arguments) for call in cast("list[Any]", calls)]
+    return found
+
+
+def _with_arguments(call: Any, arguments: Callable[[Any], Any]) -> Any:
+    """Functions stand in a call or are it; whatever else a call is, the template says."""
+    if not isinstance(call, Mapping):
+        return call
+    given = cast("Mapping[str, Any]", call)
+    if "function" in given:
+        return {**given, "function": _with_arguments(given["function"], arguments)}
+    return {**given, "arguments": arguments(given["arguments"])} if "arguments" in given else given
+
+
+def as_object(value: Any) -> Any:
+    """JSON text as what it says, where it says anything.
+
+    Example:
+        >>> as_object('{"a": 1}'), as_object("a")
+        ({'a': 1}, 'a')
+    """
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def as_text(value: Any) -> str:
+    """The same as JSON text."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 SPEAKERS: Mapping[str, str] = {
     "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant",
     "chatgpt": "assistant", "bot": "assistant", "system": "system", "tool": "tool", "observation": "tool",
@@ -176,35 +217,3 @@ def _calls(said: Any, at: str) -> list[dict[str, Any]]:
     if not all(isinstance(call, Mapping) and "name" in call for call in calls):
         raise RowError(f"{at}.value", "is no JSON with a name and arguments")
     return [{"type": "function", "function": dict(call)} for call in calls]
-
-
-DEEPEST = 100
-"""How deep lists and objects may stand in each other: JSON reads ten times that, and no more."""
-
-
-def check_text(value: Any, field: str = "", depth: int = 0) -> None:
-    """Every text in a row can be written as UTF-8, and is text.
-
-    Raises:
-        RowError: one holds half a character, which no tokenizer takes, or a NUL, which is no character of a text; or
-            the row is nested too deeply.
-    """
-    if depth > DEEPEST:
-        raise RowError(re.split(r"[.\[]", field, maxsplit=1)[0], f"is nested more than {DEEPEST} levels deep")
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise RowError(field, f"holds half a character (a lone surrogate) at {error.start + 1}") from None
-        if "\0" in value:
-            raise RowError(field, f"holds a NUL character at {value.index(chr(0)) + 1}")
-    elif isinstance(value, Mapping):
-        for key, inside in value.items():
-            try:
-                check_text(str(key))
-            except RowError as error:
-                raise RowError(field, f"has a column {shortened(repr(key), 40)}, which {error.what}") from None
-            check_text(inside, f"{field}.{key}" if field else str(key), depth + 1)
-    elif isinstance(value, list):
-        for i, inside in enumerate(value):
-            check_text(inside, f"{field}[{i}]", depth + 1)

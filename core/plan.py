@@ -71,7 +71,7 @@ def make_plan(config: Config) -> Plan:
     return Plan(
         config=config,
         start=start,
-        facts=made["loader"].describe(start.model),
+        facts=_facts(made["loader"], start, config),
         tokenizer=made["loader"].tokenizer(start.model),
         loader=made["loader"],
         quantizer=made["quant"],
@@ -81,6 +81,15 @@ def make_plan(config: Config) -> Plan:
         optim=made["optim"],
         metric=metric,
     )
+
+
+def _facts(loader: Loader, start: Start, config: Config) -> ModelFacts:
+    try:
+        return loader.describe(start.model)
+    except UserError as error:
+        if start.loader in (None, config.offers["loader"].part.name):
+            raise
+        raise UserError(error.what, f"loader={start.loader}, which {config.model.path} was trained with") from error
 
 
 def _same_method(start: Start, config: Config) -> None:

@@ -35,6 +35,7 @@ def record(plan: Plan, data: Data, folder: RunFolder, resume: Path | None) -> No
 def _lock(plan: Plan, data: Data) -> dict[str, Any]:
     return lock(
         plan.config,
+        given=plan.start.given,
         path=plan.facts.path,
         revision=plan.start.model.revision,
         template=plan.tokenizer.chat_template,

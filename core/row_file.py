@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar, cast, overload
 
 from core.contracts import Row
-from core.errors import RowError
+from core.errors import RowError, UserError
 
 IN_MEMORY = 32 * 2**20
 """Bytes of rows that stay in memory; what is more goes to a temporary file."""
@@ -61,13 +61,23 @@ class RowFile:
         return f'{{"origin": {json.dumps(origin)}, "{"error" if bad else "row"}":\t{said}}}\n'.encode()
 
     def append(self, row: Row | RowError, origin: str) -> None:
-        """Add a row."""
+        """Add a row.
+
+        Raises:
+            UserError: there is no room for it.
+        """
         line = self.line(row, origin)
         content = hashlib.blake2b(line[line.index(b"\t") :], digest_size=8).digest()
         self.hashes.append(int.from_bytes(content, "little"))
         self.starts.append(self.end)
-        self.file.seek(self.end)
-        self.end += self.file.write(line)
+        try:
+            self.file.seek(self.end)
+            self.end += self.file.write(line)
+        except OSError as error:
+            raise UserError(
+                f"{tempfile.gettempdir()} cannot be written: {error.strerror or error}",
+                "TMPDIR=FOLDER with room in front of the command",
+            ) from error
 
     def __len__(self) -> int:
         """How many there are."""

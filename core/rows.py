@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from core.contracts import DataSource, Head, Objective, Row
 from core.errors import RowError, UserError
-from core.messages import check_text
 from core.options import DataOptions
 from core.recognised import Recognised
 from core.row_file import Listed, RowFile
+from core.row_text import check_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -63,7 +63,10 @@ def read_rows(source: DataSource, objective: Objective, options: DataOptions, se
     raw = source.rows("validation")
     if raw is None:
         return _hold_out(train, options, seed)
-    return train, _read(source, "validation", raw, objective, options)
+    held = _read(source, "validation", raw, objective, options)
+    if options.group:
+        _check_apart(train, held, options.group)
+    return train, held
 
 
 def _read(source: DataSource, split: str, raw: Iterable[Any], objective: Objective, options: DataOptions) -> Rows:
@@ -87,7 +90,7 @@ def _read(source: DataSource, split: str, raw: Iterable[Any], objective: Objecti
         Listed(file.row, every),
         Listed(file.origin, every),
         known.seen if known else "",
-        known.unused(columns) if known else (),
+        tuple(c for c in known.unused(columns) if c != options.group) if known else (),
         file.hashes,
         None if all(share == 1 for share in shares) else shares,
     )
@@ -100,9 +103,12 @@ def _one(row: Any, known: Recognised | None, options: DataOptions) -> Row | RowE
         return RowError("", "is not an object")
     try:
         check_text(row)
-        return known.canonical(row, options.system)
+        found = known.canonical(row, options.system)
     except RowError as error:
         return error
+    # a column that has become another one still tells the groups apart
+    group = options.group
+    return {**found, group: row[group]} if group is not None and group in row else found
 
 
 def _hold_out(rows: Rows, options: DataOptions, seed: int) -> tuple[Rows, Rows]:
@@ -116,8 +122,30 @@ def _hold_out(rows: Rows, options: DataOptions, seed: int) -> tuple[Rows, Rows]:
     return _some(rows, kept), _some(rows, sorted(inside))
 
 
-def _whole_groups(rows: Rows, column: str, number: int, chance: random.Random) -> Iterator[int]:
+def _whole_groups(rows: Rows, column: str, number: int, chance: random.Random) -> Sequence[int]:
     """Rows of groups drawn at random until there are enough; no group is on both sides.
+
+    Raises:
+        UserError: no row has the column, or its groups are so large that more than half would be held out.
+    """
+    groups = _groups(rows, column)
+    names = sorted(groups)
+    chance.shuffle(names)
+    held: list[int] = []
+    for name in names:
+        if len(held) < number:
+            held += groups[name]
+    if len(held) > len(rows.rows) / 2:
+        raise UserError(
+            f"data.group={column}: its groups are too large to hold some out whole, {len(names):,} for "
+            f"{len(rows.rows):,} rows",
+            "data.holdout=0, or data.group=ANOTHER COLUMN",
+        )
+    return held
+
+
+def _groups(rows: Rows, column: str) -> Mapping[str, Sequence[int]]:
+    """Value of a column -> the rows that have it; one without a value is a group of its own.
 
     Raises:
         UserError: no row has the column.
@@ -128,14 +156,21 @@ def _whole_groups(rows: Rows, column: str, number: int, chance: random.Random) -
         groups.setdefault(f"{i}" if value is None else f"={value}", []).append(i)
     if not any(name.startswith("=") for name in groups):
         raise UserError(f"data.group={column}: no row has such a column", "data.group=A COLUMN OF THE FILE, or null")
-    names = sorted(groups)
-    chance.shuffle(names)
-    taken = 0
-    for name in names:
-        if taken >= number:
-            return
-        taken += len(groups[name])
-        yield from groups[name]
+    return groups
+
+
+def _check_apart(train: Rows, held: Rows, column: str) -> None:
+    """Rows that were split by their owner keep to the groups, too.
+
+    Raises:
+        UserError: a group is on both sides, or one side has none.
+    """
+    both = sorted(name for name in _groups(train, column).keys() & _groups(held, column).keys() if name[0] == "=")
+    if both:
+        raise UserError(
+            f"data.group={column}: {len(both):,} of its values are trained on and held out, such as {both[0][1:]!r}",
+            "take their rows out of one side, or data.group=null",
+        )
 
 
 def _some(rows: Rows, chosen: Sequence[int]) -> Rows:

@@ -29,7 +29,7 @@ def train(config: Config, resume: Path | None = None, watch: Sequence[Callback] 
     Args:
         config: What ``core.configure`` composed.
         resume: A stopped run's folder to go on in.
-        watch: Further callbacks of Lightning's that look on while it trains.
+        watch: Further callbacks that look on while it trains.
 
     Raises:
         UserError: something is wrong with the config, the data or the model.
@@ -56,8 +56,7 @@ def train(config: Config, resume: Path | None = None, watch: Sequence[Callback] 
         lesson = Lesson(model, plan.method, plan.objective, plan.optim, config.options["optim"], context)
         loaders = stages.loaders(plan, data, context, model, screen)
         watching = [ProgressBar(screen, context.total_steps), *watch]
-        checkpoint = stages.checkpoint(folder, resume)
-        stop = StopOnSignal(folder.checkpoint)
+        checkpoint, stop = stages.checkpoint(folder, resume), StopOnSignal(folder.checkpoint)
         with stop.listening():
             fit(lesson, *loaders, stages.arguments(plan), plan.dtype, stop, folder.log, watching, checkpoint)
             settle(model, plan.method, plan.start.model.dtype)

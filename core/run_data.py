@@ -10,6 +10,7 @@ from hashlib import sha256
 import numpy as np
 
 from core import data_cache
+from core.cache import cache_folder
 from core.contracts import Head
 from core.data import Encoded, encode
 from core.errors import UserError
@@ -64,18 +65,16 @@ def read(plan: Plan) -> Data:
 
 
 def _refuse_unused(plan: Plan) -> None:
-    """What was typed about holding out rows must count: a source may have validation rows of its own."""
-    typed = {line.lstrip("+").partition("=")[0]: line for line in plan.config.overrides}
-    unused = [typed[key] for key in ("data.holdout", "data.group") if key in typed]
-    if unused and plan.source.rows("validation") is not None:
-        if getattr(plan.options, "validation", None):
-            raise UserError(
-                f"{unused[0]} beside data.validation, whose rows are those held out", "leave one of them out"
-            )
-        raise UserError(
-            f"{unused[0]}: data={plan.config.choices['data']} holds out rows of its own",
-            "leave it out; metric=none measures nothing",
-        )
+    """A share to hold out that was typed must count: a source may have validation rows of its own."""
+    typed = next((o.lstrip("+") for o in plan.config.overrides if o.lstrip("+").startswith("data.holdout=")), None)
+    if typed is None or plan.source.rows("validation") is None:
+        return
+    if getattr(plan.options, "validation", None):
+        raise UserError(f"{typed} beside data.validation, whose rows are those held out", "leave one of them out")
+    raise UserError(
+        f"{typed}: data={plan.config.choices['data']} holds out rows of its own",
+        "leave it out; metric=none measures nothing",
+    )
 
 
 def _encoded(plan: Plan) -> tuple[Head, list[Encoded], Sequence[str]]:
@@ -92,12 +91,15 @@ def _encoded(plan: Plan) -> tuple[Head, list[Encoded], Sequence[str]]:
     ready = [prepared(rows, plan.objective) for rows in sides]
     head = head_of(ready[0], plan.objective)
     folder = data_cache.begin() if name is not None else None
+    kept = False
     try:
         found = encode(ready, plan.objective, plan.tokenizer, plan.options, plan.facts.vocabulary, head, folder)
         warnings = list(plan.objective.check_examples(found[0].examples))
         if folder is not None and name is not None:
-            data_cache.keep(folder, name, found, {"head": asdict(head), "warnings": warnings})
+            kept = data_cache.keep(folder, name, found, {"head": asdict(head), "warnings": warnings})
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+    if name is not None and not kept:
+        warnings.append(f"encoded rows are not kept for the next run: {cache_folder()} cannot be written")
     return head, found, warnings

@@ -16,14 +16,18 @@ class Start:
     """What a run starts from.
 
     Attributes:
-        model: For the loader; ``path`` is a hub id, a folder or a file, ``dtype`` is resolved.
+        model: For the loader; ``path`` is a hub id, a folder, a file or an address of its own, ``dtype`` is resolved.
+        given: The same place as ``model.path`` takes it from any folder: what was typed, a local path made absolute.
         adapter: Folder of a saved adapter to go on from, or None.
         method: Name of the method that saved it.
+        loader: Name of the loader that read the base it was trained on.
     """
 
     model: ModelOptions
+    given: str
     adapter: Path | None = None
     method: str | None = None
+    loader: str | None = None
 
 
 def locate(options: ModelOptions) -> Start:
@@ -32,12 +36,15 @@ def locate(options: ModelOptions) -> Start:
     Raises:
         UserError: a package that is not installed, a run that is not finished.
     """
-    path = options.path
-    start = Start(replace(options, path=_in_package(path) if path.startswith("pkg://") else path))
-    folder = Path(path).expanduser()
-    if (folder / "status.json").exists():
-        start = _from_run(folder, options)
-    return replace(start, model=replace(start.model, dtype=resolve_dtype(start.model.dtype)))
+    folder = Path(options.path).expanduser()
+    start = _from_run(folder, options) if (folder / "status.json").exists() else Start(options, _from_anywhere(options))
+    path = _in_package(start.given) if start.given.startswith("pkg://") else start.model.path
+    return replace(start, model=replace(start.model, path=path, dtype=resolve_dtype(start.model.dtype)))
+
+
+def _from_anywhere(options: ModelOptions) -> str:
+    path = Path(options.path).expanduser()
+    return str(path.absolute()) if path.exists() else options.path
 
 
 def _in_package(path: str) -> str:
@@ -60,15 +67,16 @@ def _in_package(path: str) -> str:
 def _from_run(run: Path, options: ModelOptions) -> Start:
     run = run.absolute()
     if (run / "model" / "config.json").exists():
-        return Start(replace(options, path=str(run / "model")))
+        return Start(replace(options, path=str(run / "model")), str(run / "model"))
     if not (run / "adapter" / "adapter_config.json").exists() and not (run / "adapter").is_dir():
         raise UserError(
             f"{options.path}: that run is {read_status(run)['state']} and has saved nothing", how_to_go_on(run)
         )
     lock = read_lock(run)
-    base = replace(options, path=lock["model"]["path"], revision=lock["model"]["revision"])
-    method = next(part["name"] for part in lock["parts"] if part["kind"] == "method")
-    return Start(base, run / "adapter", method)
+    given = lock["model"]["given"]
+    base = replace(options, path=given, revision=lock["model"]["revision"])
+    parts = {part["kind"]: part["name"] for part in lock["parts"]}
+    return Start(base, given, run / "adapter", parts["method"], parts["loader"])
 
 
 def resolve_dtype(name: str) -> str:

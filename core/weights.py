@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from core.attention import keep_cap
 from core.contracts import Head, Method, Quantizer
 from core.errors import UserError
 
@@ -22,6 +23,7 @@ def load(plan: Plan, head: Head, training: bool) -> nn.Module:
     """
     model = plan.loader.load(plan.start.model, head, plan.quantizer.load_options(training))
     model = plan.quantizer.prepare(model)
+    keep_cap(model)
     _check_quantized(plan, model)
     if not any(p.is_cuda for p in model.parameters()) and torch.cuda.is_available() and wants_gpu(plan):
         model = model.to("cuda")

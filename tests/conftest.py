@@ -6,18 +6,21 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from core.testing import tiny
-
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# nothing is ever fetched: without these a wrong path is asked of the hub first, with retries
+# nothing is ever fetched: without these a wrong path is asked of the hub first, with retries; the libraries look once,
+# when they are imported, which nothing above does
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", UNSLOTH_AUTO_INSTALL="0")
+
+DATASETS_CACHE = tempfile.TemporaryDirectory()
+os.environ["HF_DATASETS_CACHE"] = DATASETS_CACHE.name
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,12 +39,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def rows_jsonl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of 64 rows with ``prompt`` and ``completion``."""
+    from core.testing import tiny
+
     return tiny.write_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl", tiny.sums())
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random Llama (hidden 64, 2 blocks, 4 heads, 2 of them for keys) and a ChatML tokenizer."""
+    from core.testing import tiny
+
     return tiny.write_model(tmp_path_factory.mktemp("model") / "tiny")
 
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from core.discovery import discover
-from core.testing import CONTRACTS, tiny
+from typing import Any
 
-WHAT_THEY_NEED = {
+from core.discovery import discover
+from core.testing import CONTRACTS, DataContract, tiny
+
+
+def in_a_folder(self: DataContract, *more: str) -> list[str]:
+    """The usual run on the rows of a folder."""
+    (self.folder / "set").mkdir(exist_ok=True)
+    tiny.write_rows(self.folder / "set" / "train.jsonl", self.rows())
+    return DataContract.usual(self, *more)
+
+
+WHAT_THEY_NEED: dict[tuple[str, str], dict[str, Any]] = {
     ("data", "jsonl"): {"overrides": ["data.train=rows.jsonl"], "free": ("train", "validation")},
     ("objective", "kto"): {
         "expected_failures": {
@@ -15,6 +25,11 @@ WHAT_THEY_NEED = {
     ("metric", "preference"): {
         "overrides": ["objective=dpo", "objective.beta=1.0"],
         "rows": lambda _: tiny.rows_with({"chosen", "rejected"}),
+    },
+    ("data", "hub"): {
+        "overrides": ["data.path=set", "data.train=train"],
+        "free": ("path", "subset", "train", "validation", "revision"),
+        "usual": in_a_folder,
     },
     ("data", "reviews"): {"free": ("system", "question", "split_seed")},
 }

@@ -35,4 +35,4 @@ def test_every_block_of_the_page_works(environment, wheel, tmp_path, tiny_model)
         assert "Traceback" not in done.stderr, done.stderr
         if done.returncode:
             red.append(step["command"])
-    assert red == ["python -m core plugins check bitfit"], "the page says that this one fails, and no other"
+    assert red == []

@@ -15,6 +15,7 @@ What a part cannot do for a reason is written down, strictly: a check that passe
 
 from __future__ import annotations
 
+from core.testing import asserts as asserts  # before the others
 from core.testing.data import DataContract
 from core.testing.loader import LoaderContract
 from core.testing.method import MethodContract

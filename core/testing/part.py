@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -24,6 +25,9 @@ from core.testing.patches import changed_by
 from core.testing.processes import apart
 
 hush()  # before the kit's other modules import torch
+
+ENVIRONMENT = dict(os.environ)
+"""What it was before any plugin was found."""
 
 FAR = "-987654321"
 """A number that no rank, rate, size or share can be."""
@@ -139,7 +143,9 @@ class PartContract:
         """Other runs of the same process must not notice that this one was there."""
         if self.offer.part.patches:
             pytest.skip(f"declares that it patches {', '.join(self.offer.part.patches)}")
-        assert apart(changed_by, self.usual("run.dir=second"), self.without("run.dir=first")) == []
+        plugins = [plugin.name for plugin in self.registry.plugins if plugin.distribution == self.offer.distribution]
+        runs = self.usual("run.dir=second"), self.without("run.dir=first")
+        assert apart(changed_by, *runs, plugins, ENVIRONMENT) == []
 
     def without(self, *more: str) -> list[str]:
         """The same run without the part: with what is chosen by default."""

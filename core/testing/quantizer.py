@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 import torch
@@ -72,16 +72,19 @@ class QuantizerContract(OnRealWeights):
             Rig(self.usual()).plan.quantizer.dequantize(nn.Identity())
 
     def test_gradient_flows_through_every_layer(self) -> None:
-        """What is trained in the first block gets a gradient that is not zero after a few steps."""
+        """The loss reaches what each layer says, and through the layer what it was asked; and all that is trained."""
         rig = Rig(self.usual())
         model, context = rig.applied()
-        rig.descend(model, context)
-        before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
-        rig.descend(model, context)
-        after = dict(model.named_parameters())
-        first = [name for name in before if "layers.0." in name]
-        assert first
-        assert any(not torch.equal(before[name], after[name]) for name in first)
+        rig.descend(model, context)  # an adapter that starts at zero hands nothing on before that
+        passed = {name: _Passed(layer) for name, layer in _layers(model, rig.plan.quantizer).items()}
+        cast("Any", model).enable_input_require_grads()
+        model.train()
+        total = rig.plan.objective.loss(model, next(iter(context.batches(1)))).total
+        assert [name for name, layer in passed.items() if not layer.hands_on(total)] == []
+        if "partial-gradients" in rig.plan.config.offers["method"].part.provides:
+            return
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        assert [name for name, p in trained.items() if not _reaches(_gradient(total, p))] == []
 
     def test_twenty_steps_on_one_batch_learn_it(self) -> None:
         """The loss falls by a twentieth at least; a tiny random model cannot do much better."""
@@ -110,6 +113,39 @@ class QuantizerContract(OnRealWeights):
         """Two loads give the same answers."""
         rig = Rig(self.usual())
         assert torch.equal(logits_BTV(rig.base()), logits_BTV(rig.base()))
+
+
+class _Passed:
+    """What a layer was asked and said in the last forward."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.asked = self.said = torch.zeros(())
+        layer.register_forward_hook(self._note)
+
+    def _note(self, layer: nn.Module, asked: tuple[torch.Tensor, ...], said: torch.Tensor) -> None:
+        self.asked, self.said = asked[0], said
+
+    def hands_on(self, total: torch.Tensor) -> bool:
+        reached = _gradient(total, self.said)
+        return _reaches(reached) and _reaches(_gradient(self.said, self.asked, reached))
+
+
+def _gradient(of: torch.Tensor, by: torch.Tensor, times: torch.Tensor | None = None) -> torch.Tensor | None:
+    if not (of.requires_grad and by.requires_grad):
+        return None
+    return torch.autograd.grad(of, by, times, retain_graph=True, allow_unused=True)[0]
+
+
+def _reaches(gradient: torch.Tensor | None) -> bool:
+    return gradient is not None and bool(gradient.any()) and bool(gradient.isfinite().all())
+
+
+def _layers(model: nn.Module, quantizer: Quantizer) -> dict[str, nn.Module]:
+    """The quantized ones; all linear ones where the quantizer leaves them dense."""
+    found = {name: layer for name, layer in model.named_modules() if quantizer.quantized(layer)}
+    head = cast("Any", model).get_output_embeddings()
+    dense = ((name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear))
+    return found or {name: layer for name, layer in dense if layer is not head}
 
 
 def _dense(contract: PartContract) -> nn.Module:

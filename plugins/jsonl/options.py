@@ -27,5 +27,10 @@ class FilesOptions(DataOptions):
         DataOptions.__post_init__(self)
         if not self.train:
             raise UserError("data.train is missing", f"data.train=FILE of {', '.join(READERS)}")
+        if self.mix and self.max_rows is not None:
+            raise UserError(
+                "data.max_rows takes the first rows, which are none of data.mix",
+                "data.max_rows=null, and trainer.max_steps=A NUMBER for a short run",
+            )
         for file, share in self.mix.items():
             within(f"data.mix.{file}", share, 1e-6)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import lzma
 import shlex
+import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from core.api import Row, RowError, UserError
-from plugins.jsonl.text import COMPRESSED, STDIN, lines, shown, whole
+from plugins.jsonl.containers import STDIN, plainly, suffix_of
+from plugins.jsonl.text import lines, shown, whole
 
 Read = Iterator[tuple[int, Row | RowError]]
 """(line, from 1; row), one after the other."""
@@ -30,25 +32,12 @@ def read(file: Path) -> Read:
         yield from READERS[suffix_of(file)](file)
     except EOFError as error:
         raise UserError(f"{shown(file)} breaks off: {error}", "copy it again") from error
-    except (OSError, zlib.error, lzma.LZMAError) as error:
+    except (OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         if (said := getattr(error, "strerror", None)) is None:  # of a library, about what it was given
             raise UserError(
                 f"{shown(file)} is damaged, or not what its suffix says: {error}", "copy it again"
             ) from error
         raise UserError(f"{shown(file)} cannot be read: {said}", f"ls -l {shlex.quote(str(file))}") from error
-
-
-def suffix_of(file: Path) -> str:
-    """What kind it is, compressed or not.
-
-    Example:
-        >>> suffix_of(Path("rows.JSONL.gz")), suffix_of(Path("-"))
-        ('.jsonl', '.jsonl')
-    """
-    if file == STDIN:
-        return ".jsonl"
-    plain = file.with_suffix("") if file.suffix.lower() in COMPRESSED else file
-    return plain.suffix.lower()
 
 
 def _jsonl(file: Path) -> Read:
@@ -169,11 +158,13 @@ def _next(text: str, at: int) -> int:
 
 def _csv(file: Path) -> Read:
     csv.field_size_limit(2**31 - 1)
-    text = whole(file)
+    ended = _ended(file)
+    blank: list[str] = []
+    while (first := next(ended, "")) and not first.strip():
+        blank.append(first)
     # spreadsheets write what the country separates lists with
-    first = text.lstrip().partition("\n")[0]
     separator = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
+    reader = csv.reader(chain(blank, [first], ended), strict=True, delimiter=separator)
     header: Sequence[str] = []
     while True:
         line = reader.line_num + 1
@@ -195,6 +186,12 @@ def _not_csv(error: csv.Error, line: int, last: int) -> str:
     if "unexpected end" in str(error):
         return f"not CSV: a quote is opened and never closed{lost}"
     return f"not CSV: {error}{lost}"
+
+
+def _ended(file: Path) -> Iterator[str]:
+    """Lines with their ends, which are those of any system; no more than one is in memory."""
+    for _, text in lines(file):
+        yield from (f"{line}\n" for line in text.split("\r"))
 
 
 def _header(file: Path, cells: Sequence[str]) -> Sequence[str]:
@@ -221,8 +218,8 @@ def _cells(header: Sequence[str], cells: Sequence[str]) -> Row | RowError:
 def _parquet(file: Path) -> Read:
     import pyarrow.parquet as pq
 
-    with _binary(file, "parquet"):
-        table: Any = pq.ParquetFile(file)
+    with _binary(file, "parquet"), plainly(file) as source:
+        table: Any = pq.ParquetFile(source)
         _refuse_twice(file, table.schema_arrow.names)
         yield from _batches(table.iter_batches(1000))
 
@@ -231,7 +228,7 @@ def _arrow(file: Path) -> Read:
     """Arrow's file or stream format; the second is what ``datasets`` saves."""
     import pyarrow as pa
 
-    with _binary(file, "arrow"), pa.memory_map(str(file)) as source:
+    with _binary(file, "arrow"), plainly(file) as source:
         magic = source.read(6)
         source.seek(0)
         reader: Any = pa.ipc.open_file(source) if magic == b"ARROW1" else pa.ipc.open_stream(source)

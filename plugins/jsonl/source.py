@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from core.api import DataSource, Row, RowError, UserError
+from plugins.jsonl.containers import COMPRESSED, STDIN, suffix_of
 from plugins.jsonl.options import FilesOptions
-from plugins.jsonl.readers import READERS, read, suffix_of
-from plugins.jsonl.text import COMPRESSED, STDIN, shown
+from plugins.jsonl.readers import READERS, read
+from plugins.jsonl.text import shown
 
 
 class Files(DataSource):
@@ -128,5 +129,5 @@ def _near(file: Path, split: str) -> str:
     near = get_close_matches(file.name, beside, 1)
     if near:
         return f"did you mean {file.parent / near[0]}?"
-    hub = f", or data=hub data.train={file}" if len(file.parts) == 2 and not file.suffix else ""
+    hub = f", or data=hub data.path={file}" if len(file.parts) == 2 and not file.suffix else ""
     return f"data.{split}=FILE of {', '.join(READERS)}{hub}"

@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-import bz2
 import codecs
-import gzip
-import io
-import lzma
 import shlex
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, cast
 
 from core.api import UserError
-
-
-def _open_zst(file: Path, mode: str) -> IO[bytes]:
-    import pyarrow as pa
-
-    return cast("IO[bytes]", io.BufferedReader(pa.input_stream(str(file), compression="zstd")))  # pyright: ignore[reportArgumentType]
-
-
-COMPRESSED: Mapping[str, Callable[..., Any]] = {
-    ".gz": gzip.open,
-    ".bz2": bz2.open,
-    ".xz": lzma.open,
-    ".zst": _open_zst,
-}
-"""Suffix behind the file's own -> what opens it."""
-
-STDIN = Path("-")
-"""Standard input, one JSON object a line."""
+from plugins.jsonl.containers import COMPRESSED, STDIN, opened
 
 MAGIC: Mapping[bytes, str] = {
     b"PAR1": "a parquet file",
@@ -64,7 +41,7 @@ def lines(file: Path) -> Iterator[tuple[int, str]]:
     Raises:
         UserError: the file is not UTF-8.
     """
-    with _open(file) as stream:
+    with opened(file) as stream:
         for number, raw in enumerate(stream, 1):  # files that were joined have a mark in the middle, too
             yield number, _decoded(raw.removeprefix(codecs.BOM_UTF8), file, number).rstrip("\r\n")
 
@@ -75,15 +52,8 @@ def whole(file: Path) -> str:
     Raises:
         UserError: the file is not UTF-8.
     """
-    with _open(file) as stream:
+    with opened(file) as stream:
         return _decoded(stream.read().removeprefix(codecs.BOM_UTF8), file, 1).replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _open(file: Path) -> IO[bytes]:
-    if file == STDIN:
-        return sys.stdin.buffer
-    opener = COMPRESSED.get(file.suffix.lower())
-    return cast("IO[bytes]", opener(file, "rb")) if opener else file.open("rb")
 
 
 def _decoded(raw: bytes, file: Path, line: int) -> str:

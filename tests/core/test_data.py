@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import ClassVar
 
 import pytest
@@ -282,8 +283,11 @@ def test_an_odd_row_is_a_bad_row(tokenizer, bad, what):
 
 
 def test_tools_may_be_json_text(tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = "{{ tools | tojson if tools }}" + tokenizer.chat_template
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     listed = encoding([{"messages": messages, "tools": [{"name": "add"}]}], tokenizer).examples
+    assert '[{"name": "add"}]' in tokenizer.decode(listed[0]["completion"].ids)
     assert encoding([{"messages": messages, "tools": '[{"name": "add"}]'}], tokenizer).examples == listed
 
 

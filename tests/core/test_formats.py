@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
+from core.compose import configure
+from core.contracts import DataSource, Head
+from core.data import encode
 from core.errors import RowError, UserError
 from core.formats import FORMATS, canonical, recognise
-from core.options import COLUMNS
+from core.options import COLUMNS, DataOptions
+from core.rows import prepared, read_rows
 
+COMMON = yaml.safe_load((Path(__file__).parents[2] / "conf" / "data" / "common.yaml").read_text())
 CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -134,7 +144,8 @@ def test_a_row_has_all_its_columns_or_is_an_error(row, form):
         found = canonical(row, form, {})
     except RowError:
         needed = [*FORMATS[form], *(["prompt"] if form == "preference" else [])]
-        assert form == "sharegpt" or any(row.get(column) is None for column in needed)
+        unanswered = form == "alpaca" and not (row.get("output") or "").strip()
+        assert form == "sharegpt" or unanswered or any(row.get(column) is None for column in needed)
         return
     wanted = ("prompt", "completion") if form == "alpaca" else FORMATS[form]
     wanted = {"sharegpt": ("messages",), "preference": ("prompt", "chosen", "rejected")}.get(form, wanted)
@@ -146,3 +157,198 @@ def test_a_row_has_all_its_columns_or_is_an_error(row, form):
 def test_mapping_a_column_is_the_same_as_renaming_it(name, value):
     mapped = canonical({name: value, "completion": "c"}, "prompt-completion", {"prompt": name})
     assert mapped == {"prompt": value, "completion": "c"}
+
+
+# ----------------------------------------------------------------------------------------- as they are written, encoded
+ASKED, SAID, OTHER = "What is one plus two?", "three", "four"
+CALL = {"name": "add", "arguments": {"a": 1, "b": 2}}
+TOOLS = [{"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {}}}]
+
+
+def user(text: str = ASKED) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str = SAID) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def shared(*turns: str) -> list[dict[str, str]]:
+    """ShareGPT's form of turns, the human's first."""
+    return [{"from": "gpt" if i % 2 else "human", "value": text} for i, text in enumerate(turns)]
+
+
+SUPERVISED = {
+    "messages": {"messages": [user(), assistant()]},
+    "sharegpt": {"conversations": shared(ASKED, SAID)},
+    "alpaca": {"instruction": ASKED, "output": SAID},
+    "prompt-completion": {"prompt": ASKED, "completion": SAID},
+    "prompt-completion of messages": {"prompt": [user()], "completion": [assistant()]},
+    "another name": {"question": ASKED, "answer": SAID},
+}
+PAIRS = {
+    "strings": {"prompt": ASKED, "chosen": SAID, "rejected": OTHER},
+    "messages": {"prompt": [user()], "chosen": [assistant()], "rejected": [assistant(OTHER)]},
+    "implicit": {"chosen": [user(), assistant()], "rejected": [user(), assistant(OTHER)]},
+    "implicit beside a prompt": {
+        "prompt": ASKED, "chosen": [user(), assistant()], "rejected": [user(), assistant(OTHER)],
+    },
+    "sharegpt": {
+        "conversations": shared(ASKED),
+        "chosen": {"from": "gpt", "value": SAID},
+        "rejected": {"from": "gpt", "value": OTHER},
+    },
+}  # fmt: skip
+UNPAIRED = {
+    "strings": {"prompt": ASKED, "completion": SAID, "label": True},
+    "messages": {"prompt": [user()], "completion": [assistant()], "label": True},
+}
+
+
+@pytest.fixture(scope="module")
+def encoded(tiny_model):
+    """``encoded(objective, row)``: the format that is shown, the example, and the tokenizer."""
+
+    def run(objective: str, *rows: dict[str, object], **changed):
+        tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+        tokenizer.chat_template = changed.pop("template", tokenizer.chat_template)
+        options = DataOptions(**{**COMMON, "holdout": 0.0, **changed})
+        config = configure([f"objective={objective}", f"model.path={tiny_model}"])
+        made = config.registry.make(config.offers["objective"], config.options["objective"])
+        train, _ = read_rows(Written(rows), made, options, 0)
+        (found,) = encode([prepared(train, made)], made, tokenizer, options, 1000, Head())
+        return found.facts.format, found.examples[0], tokenizer
+
+    return run
+
+
+class Written(DataSource):
+    """Rows that a test wrote down."""
+
+    def __init__(self, rows):
+        self.written = rows
+
+    def rows(self, split):
+        return self.written if split == "train" else ()
+
+
+def told(tokens, tokenizer) -> tuple[str, str]:
+    """All of a sequence and what of it is supervised, as text."""
+    learned = [token for token, weight in zip(tokens.ids, tokens.loss_weights, strict=True) if weight]
+    return tokenizer.decode(tokens.ids), tokenizer.decode(learned)
+
+
+CHAT = f"<|im_start|>user\n{ASKED}<|im_end|>\n<|im_start|>assistant\n{{}}<|im_end|>\n"
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_every_form_of_an_answer_is_the_same_tokens(encoded, name):
+    mapped = {"prompt": "question", "completion": "answer"} if name == "another name" else {}
+    form, example, tokenizer = encoded("sft", SUPERVISED[name], columns=mapped)
+    assert form == ("prompt-completion" if mapped else name.split()[0])
+    assert told(example["completion"], tokenizer) == (CHAT.format(SAID), f"{SAID}<|im_end|>")
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_every_form_of_a_pair_is_the_same_tokens(encoded, name):
+    form, example, tokenizer = encoded("dpo", PAIRS[name])
+    assert form == "preference"
+    for side, text in (("chosen", SAID), ("rejected", OTHER)):
+        assert told(example[side], tokenizer) == (CHAT.format(text), f"{text}<|im_end|>")
+
+
+@pytest.mark.parametrize("name", UNPAIRED)
+def test_every_form_of_a_judged_answer_is_the_same_tokens(encoded, name):
+    others = [{**UNPAIRED[name], "label": i % 2 == 0} for i in range(3)]
+    form, example, tokenizer = encoded("kto", UNPAIRED[name], *others)
+    assert form == "unpaired"
+    sequence = next(value for value in example.values() if hasattr(value, "ids"))
+    assert told(sequence, tokenizer) == (CHAT.format(SAID), f"{SAID}<|im_end|>")
+    assert 1 in [value for value in example.values() if not hasattr(value, "ids")]
+
+
+def test_text_is_learned_whole(encoded):
+    form, example, tokenizer = encoded("pretrain", {"text": ASKED})
+    (tokens,) = example.values()
+    assert form == "text"
+    assert told(tokens, tokenizer)[0] == f"{ASKED}<|im_end|>"
+
+
+@pytest.mark.parametrize("form", ["messages", "alpaca", "preference"])
+def test_a_format_may_be_named_in_place_of_recognised(encoded, form):
+    row = {**SUPERVISED["messages"], **SUPERVISED["alpaca"], **PAIRS["strings"]}
+    objective = "dpo" if form == "preference" else "sft"
+    assert encoded(objective, row, format=form)[0] == form
+
+
+# Hermes' way to call tools, which Qwen's and others' templates share
+WITH_TOOLS = (
+    "{% if tools %}<|im_start|>system\nTools:{% for t in tools %} {{ t | tojson }}{% endfor %}<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' }}"
+    "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function.name }} {{ c.function.arguments | tojson }}</tool_call>"
+    "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CALLS = {
+    "sharegpt": {
+        "conversations": [
+            {"from": "human", "value": ASKED},
+            {"from": "function_call", "value": json.dumps(CALL)},
+            {"from": "observation", "value": "3"},
+            {"from": "gpt", "value": SAID},
+        ],
+        "tools": json.dumps(TOOLS),
+    },
+    "messages": {
+        "messages": [
+            user(),
+            {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": CALL}]},
+            {"role": "tool", "content": "3"},
+            assistant(),
+        ],
+        "tools": TOOLS,
+    },
+    "messages, arguments as text": {
+        "messages": [
+            user(),
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "1", "type": "function", "function": {**CALL, "arguments": '{"a": 1, "b": 2}'}}],
+            },
+            {"role": "tool", "tool_call_id": "1", "content": "3"},
+            assistant(),
+        ],
+        "tools": TOOLS,
+    },
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_of_tools_are_learned_and_their_results_are_not(encoded, name):
+    form, example, tokenizer = encoded("sft", CALLS[name], template=WITH_TOOLS, max_length=1024)
+    assert form == name.split(",")[0]
+    text, learned = told(example["completion"], tokenizer)
+    assert text.startswith("<|im_start|>system\nTools: {")
+    assert '"description": "Adds."' in text
+    assert "<|im_start|>tool\n3<|im_end|>" in text
+    assert learned == f'<tool_call>add {{"a": 1, "b": 2}}</tool_call><|im_end|>{SAID}<|im_end|>'
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_template_that_joins_arguments_gets_them_as_text(encoded, name):
+    joining = WITH_TOOLS.replace("{{ c.function.arguments | tojson }}", "{{ ' ' + c.function.arguments }}")
+    _, example, tokenizer = encoded("sft", CALLS[name], template=joining, max_length=1024)
+    assert '<tool_call>add  {"a": 1, "b": 2}</tool_call>' in told(example["completion"], tokenizer)[1]
+
+
+def test_messages_of_a_table_lose_their_empty_keys(encoded):
+    """A parquet file gives every message all the keys that any has; templates ask whether one is there."""
+    asking = "{% for m in messages if m.tool_calls is defined %}{{ m.tool_calls | length }}{% endfor %}" + WITH_TOOLS
+    rows = [{"messages": [{**user(), "tool_calls": None}, {**assistant(), "tool_calls": None}]}]
+    _, example, tokenizer = encoded("sft", *rows, template=asking)
+    assert told(example["completion"], tokenizer) == (CHAT.format(SAID), f"{SAID}<|im_end|>")
+
+
+def test_a_template_that_knows_no_tools_refuses_their_calls(encoded):
+    with pytest.raises(UserError, match="the model's chat template leaves calls of tools out"):
+        encoded("sft", CALLS["messages"])

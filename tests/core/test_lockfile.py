@@ -27,6 +27,7 @@ def test_it_names_weights_parts_packages_and_data(tmp_path: Path):
     chosen = config(train=rows, validation=None, system="Answer. " * 100, max_length=64)
     found = lock(
         chosen,
+        given="acme://small",
         path=tmp_path,
         revision=None,
         template="{{ x }}",
@@ -36,7 +37,9 @@ def test_it_names_weights_parts_packages_and_data(tmp_path: Path):
     )
     assert json.loads(json.dumps(found)) == found
     weights = {"model.safetensors": hashlib.sha256(b"weights").hexdigest()}
-    assert found["model"] == {"path": str(tmp_path), "revision": None, "sha256": weights}
+    assert found["model"] == {
+        "given": "acme://small", "path": str(tmp_path), "revision": None, "sha256": weights,
+    }  # fmt: skip
     part = {"kind": "method", "name": "lora", "distribution": "pluggy", "version": "1.0", "plugin": "lora"}
     assert found["parts"] == [part]
     assert found["data"] == {"system": None, "files": {rows: hashlib.sha256(b"{}").hexdigest()}}
@@ -59,9 +62,16 @@ def test_a_hub_id_is_resolved_to_the_commit_that_was_loaded(tmp_path: Path, monk
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    found = lock(config(), path=Path("acme/small"), revision=None, template=None, head={}, data={})["model"]
+    named = {"given": "acme/small", "path": Path("acme/small")}
+    found = lock(config(), **named, revision=None, template=None, head={}, data={})["model"]
     assert (found["path"], found["revision"]) == ("acme/small", commit)
     assert list(found["sha256"]) == ["model.safetensors"]
+
+
+def test_a_place_that_only_its_loader_knows_has_no_commit():
+    named = {"given": "vault://small", "path": Path("vault://small")}
+    found = lock(config(), **named, revision="v1", template=None, head={}, data={})["model"]
+    assert found == {"given": "vault://small", "path": "vault:/small", "revision": "v1", "sha256": {}}
 
 
 def test_a_changed_file_gets_a_new_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,123 +2,52 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import (
-    CohereConfig,
-    CohereForCausalLM,
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    GraniteConfig,
-    GraniteForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
+from small_models import LAYOUTS, MODELS, SMALL, VOCABULARY, Whole, build, examples, plain, plainly, weights
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from core import logprobs
+from core import attention, logprobs
 from core.batch import lay_out
-from core.contracts import Head, Method, Tokens
+from core.contracts import Head
 from core.layout import choose
 from core.logprobs import token_logprobs
-
-VOCABULARY = 97
-SMALL = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "pad_token_id": 0,
-}
-MODELS = {
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SMALL)),
-    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SMALL)),
-    "granite": lambda: GraniteForCausalLM(GraniteConfig(**SMALL, logits_scaling=8.0)),
-    "cohere": lambda: CohereForCausalLM(CohereConfig(**SMALL, logit_scale=0.25)),
-    "gemma2": lambda: Gemma2ForCausalLM(
-        Gemma2Config(**SMALL, final_logit_softcapping=3.0, attn_logit_softcapping=None, sliding_window=8)
-    ),
-    "mistral": lambda: MistralForCausalLM(MistralConfig(**SMALL, sliding_window=5)),
-    "gpt2": lambda: GPT2LMHeadModel(
-        GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
-    ),
-}
-
-
-class Whole(Method):
-    def apply(self, model, context):
-        return model
 
 
 class Padded(Whole):
     layout = "padded"
 
 
-def build(name: str) -> torch.nn.Module:
-    torch.manual_seed(0)
-    model = MODELS[name]()
-    for parameter in model.parameters():  # far from uniform, so that a mistake shows
-        torch.nn.init.normal_(parameter, std=0.3)
-    return model.eval()
+def same_gradients(ours: torch.nn.Module, theirs: torch.nn.Module) -> None:
+    for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        scale = b.grad.abs().max()
+        torch.testing.assert_close(a.grad / scale, b.grad / scale, atol=1e-5, rtol=1e-4, msg=lambda m, k=name: k + m)
 
 
-def examples(lengths: list[int], supervised: int = 3) -> list[dict[str, Tokens]]:
-    generator = torch.Generator().manual_seed(sum(lengths))
-    found = []
-    for length in lengths:
-        ids = torch.randint(1, VOCABULARY, (length,), generator=generator).tolist()
-        cut = max(1, length - supervised)
-        found.append({"completion": Tokens(ids, [0.0] * cut + [1.0, 0.5, 2.0][: length - cut])})
-    return found
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", MODELS)
+def test_every_layout_equals_row_by_row_in_loss_and_all_gradients(name, layout):
+    model, rows = build(name), examples([12, 3, 7, 20, 2])
+    own = plain(model)
+    if layout == "apart" and not attention.install(model):
+        layout = choose(model, Whole(), Head(), rows, pad=0)
+    weights_N = weights(rows)
+    expected_N = torch.cat([plainly(own, row) for row in rows])
+    (-(expected_N * weights_N).sum()).backward()
 
-
-def plainly(model: torch.nn.Module, example: dict[str, Tokens]) -> torch.Tensor:
-    """Log-probability of each supervised token: the model's own logits, one row."""
-    tokens = example["completion"]
-    ids = torch.tensor([tokens.ids])
-    logits = model(ids, use_cache=False).logits[0].float().log_softmax(-1)
-    at = [i for i in range(1, len(tokens.ids)) if tokens.loss_weights[i]]
-    return torch.stack([logits[i - 1, tokens.ids[i]] for i in at])
+    result = token_logprobs(model, lay_out(rows, layout))
+    torch.testing.assert_close(result.logprobs_N, expected_N, atol=1e-5, rtol=1e-5)
+    assert not logprobs._endings[model].plain  # full logits were never made
+    (-(result.logprobs_N * result.loss_weights_N).sum()).backward()
+    same_gradients(model, own)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_layout_that_is_chosen_equals_row_by_row_in_loss_and_gradient(name):
-    model = build(name)
-    rows = examples([12, 3, 7, 20, 2])
-    plain = copy.deepcopy(model)
-    weights = torch.cat([torch.tensor([w for w in row["completion"].loss_weights if w]) for row in rows])
-    expected = torch.cat([plainly(plain, row) for row in rows])
-    (-(expected * weights).sum()).backward()
-
-    layout = choose(model, Whole(), Head(), rows, pad=0)
-    result = token_logprobs(model, lay_out(rows, layout))
-    torch.testing.assert_close(result.logprobs_N, expected, atol=1e-5, rtol=1e-5)
-    assert not logprobs._endings[model].plain  # full logits were never made
-    (-(result.logprobs_N * result.loss_weights_N).sum()).backward()
-
-    pairs = zip(model.named_parameters(), plain.parameters(), strict=True)
-    for (key, ours), theirs in pairs:
-        scale = theirs.grad.abs().max()
-        torch.testing.assert_close(
-            ours.grad / scale, theirs.grad / scale, atol=1e-5, rtol=1e-4, msg=lambda m, k=key: k + m
-        )
-
-
-@pytest.mark.parametrize(("name", "wanted"), [("llama", "apart"), ("mistral", "apart"), ("gemma2", "apart")])
-def test_usual_models_take_the_quick_layout(name, wanted):
-    assert choose(build(name), Whole(), Head(), examples([12, 5, 7]), pad=0) == wanted
+def test_usual_models_take_the_quick_layout(name, caplog):
+    assert choose(build(name), Whole(), Head(), examples([12, 5, 7]), pad=0) == "apart"
+    assert caplog.text == ""
 
 
 def test_a_method_that_needs_rows_gets_padded_ones():

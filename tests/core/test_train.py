@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 import core
 from core.errors import UserError
+from core.testing import tiny
 
 
 @pytest.fixture
@@ -187,6 +189,42 @@ def test_a_full_run_loads_in_plain_transformers_and_starts_another(run):
         assert torch.equal(plain(torch.arange(5, 25)[None]).logits, result.model(torch.arange(5, 25)[None]).logits)
     again = run("method=full", "trainer.max_steps=2", f"model.path={result.folder}")
     assert losses(again)[0] < losses(result)[0]
+
+
+@pytest.mark.parametrize("form", ["strings", "messages"])
+@pytest.mark.parametrize("method", ["lora", "adapters", "full"])
+def test_preferences_go_on_from_what_sft_learned(run, tmp_path, method, form):
+    """Two commands: the reference is the model that SFT left, so the first loss is log 2."""
+    taught = run(f"method={method}", "trainer.max_steps=16", "data.holdout=0")
+    pairs = [{"prompt": row["prompt"], "chosen": "two", "rejected": "no"} for row in tiny.sums()]
+    if form == "messages":
+        roles = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+        pairs = [{name: [{"role": roles[name], "content": said}] for name, said in row.items()} for row in pairs]
+    rows = tiny.write_rows(tmp_path / "pairs.jsonl", pairs)
+    onward = [f"method={method}", "objective=dpo", f"data.train={rows}", "data.tolerance=1", "trainer.max_steps=8"]
+    tuned = run(*onward, f"model.path={taught.folder}")
+    assert losses(tuned)[0] == pytest.approx(math.log(2), abs=1e-5)
+    assert losses(tuned)[-1] < 0.6
+    first = next(line for line in tuned.metrics if line["split"] == "train")
+    from_base = run(*onward[:-1], "trainer.max_steps=1").metrics
+    assert first["logps/chosen"] != pytest.approx(from_base[-1]["logps/chosen"], abs=0.1)
+    # what is saved stands on the first base alone, not on the first run
+    names = {path.name for path in (tuned.folder / tuned.plan.method.saves).iterdir()}
+    assert names >= {path.name for path in (taught.folder / tuned.plan.method.saves).iterdir()}
+    import torch
+
+    with torch.no_grad():
+        ids = torch.arange(5, 25)[None]
+        again = core.load_run(tuned.folder).model(ids).logits
+        assert torch.equal(again, tuned.model(ids).logits)
+        assert not torch.equal(again, core.load_run(taught.folder).model(ids).logits)
+
+
+def test_another_method_than_the_adapters_is_refused(run):
+    taught = run("method=lora", "trainer.max_steps=1")
+    with pytest.raises(UserError, match="holds an adapter of method lora") as caught:
+        run("method=adapters", f"model.path={taught.folder}")
+    assert caught.value.fix == "method=lora"
 
 
 def test_load_run_gives_the_same_answers(run):

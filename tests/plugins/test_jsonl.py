@@ -7,6 +7,8 @@ import io
 import json
 import lzma
 import os
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import RowError, UserError
+from core.rows import read_rows
 from plugins.jsonl.options import FilesOptions
 from plugins.jsonl.source import Files
+from plugins.sft.objective import SFT
 
 COMMON = yaml.safe_load((Path(__file__).parents[2] / "conf" / "data" / "common.yaml").read_text())
 ONE, TWO = {"prompt": "a", "completion": "é"}, {"prompt": "b", "completion": "d\ne"}
@@ -126,6 +130,13 @@ def test_without_a_near_name_the_kinds_are_named(tmp_path):
     assert ".parquet" in caught.value.fix
 
 
+def test_what_looks_like_a_hub_id_is_pointed_at_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="does not exist") as caught:
+        source("acme/sums").rows("train")
+    assert caught.value.fix.endswith("data=hub data.path=acme/sums")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
@@ -181,14 +192,116 @@ def test_a_folder_without_rows_is_refused(tmp_path):
         source(tmp_path).rows("train")
 
 
-@pytest.mark.parametrize(("suffix", "module"), [(".gz", gzip), (".bz2", bz2), (".xz", lzma)])
-def test_compressed_files_are_read_as_they_are(tmp_path, suffix, module):
-    path = tmp_path / f"rows.jsonl{suffix}"
-    path.write_bytes(module.compress(lines(ONE, TWO).encode()))
-    assert read(path) == ([ONE, TWO], ["1", "2"])
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UserError, match=r"rows\.jsonl.*(breaks off|cannot be read)"):
-        read(path)
+def written(file: Path, rows) -> None:
+    """The same rows, in the kind of file that its suffix names."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table, kind = pa.Table.from_pylist(rows), file.suffix
+    if kind == ".parquet":
+        pq.write_table(table, file)
+    elif kind == ".arrow":
+        with pa.ipc.new_file(str(file), table.schema) as writer:
+            writer.write_table(table)
+    elif kind == ".txt":
+        file.write_text("".join(f"{row['text']}\n" for row in rows))
+    elif kind in (".csv", ".tsv"):
+        with file.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, [*rows[0]], delimiter="\t" if kind == ".tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        file.write_text(json.dumps(rows, indent=2) if kind == ".json" else lines(*rows))
+
+
+def zstd(content: bytes) -> bytes:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(content)
+    return sink.getvalue().to_pybytes()
+
+
+def zipped(*files: tuple[str, bytes]) -> bytes:
+    found = io.BytesIO()
+    with zipfile.ZipFile(found, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files:
+            archive.writestr(name, content)
+    return found.getvalue()
+
+
+PACKED = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstd,
+}
+
+
+@pytest.mark.parametrize("packed", ["", *PACKED, ".zip"])
+@pytest.mark.parametrize("kind", [".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt"])
+def test_the_same_rows_come_out_of_every_container(tmp_path, kind, packed):
+    rows = [{"text": f"é {i}"} for i in range(3)] if kind == ".txt" else [ONE, TWO, ONE]
+    file = tmp_path / f"rows{kind}"
+    written(file, rows)
+    assert read(file)[0] == rows
+    if packed == ".zip":
+        (tmp_path / "any.zip").write_bytes(zipped((file.name, file.read_bytes()), ("__MACOSX/._rows", b"x")))
+        assert read(tmp_path / "any.zip") == (rows, read(file)[1])
+    elif packed:
+        other = tmp_path / f"rows{kind}{packed}"
+        other.write_bytes(PACKED[packed](file.read_bytes()))
+        assert read(other) == (rows, read(file)[1])
+    inside = tmp_path / "folder"
+    inside.mkdir()
+    for i, path in enumerate(path for path in tmp_path.iterdir() if path.is_file()):
+        (inside / f"{i}{''.join(path.suffixes)}").write_bytes(path.read_bytes())
+    assert read(inside)[0] == rows * (2 if packed else 1)
+
+
+@pytest.mark.parametrize("packed", [*PACKED, ".zip"])
+@pytest.mark.parametrize("damage", [lambda content: content[:-20], lambda content: b"no archive " + content[:9]])
+def test_a_damaged_archive_is_named(tmp_path, packed, damage):
+    content = lines(*[{"prompt": f"{i}", "completion": f"{i * i}"} for i in range(2000)]).encode()
+    content = zipped(("rows.jsonl", content)) if packed == ".zip" else PACKED[packed](content)
+    (tmp_path / f"rows.jsonl{packed}").write_bytes(damage(content))
+    with pytest.raises(UserError, match=rf"rows\.jsonl{packed} .*(breaks off|cannot be read|damaged)"):
+        read(tmp_path / f"rows.jsonl{packed}")
+
+
+def test_an_archive_of_several_files_says_how_to_unpack_it(tmp_path):
+    file = tmp_path / "my set.zip"
+    file.write_bytes(zipped(("a.jsonl", lines(ONE).encode()), ("b.jsonl", lines(TWO).encode())))
+    with pytest.raises(UserError, match="holds 2 files") as caught:
+        read(file)
+    assert caught.value.fix == f"unzip -d '{tmp_path}/my set' '{file}', then data.train='{tmp_path}/my set'"
+
+
+def test_standard_input_is_lines_of_json(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(("\n" + lines(ONE) + "{\n").encode())))
+    files = source("-")
+    assert files.fingerprint() is None
+    rows = list(files.rows("train"))
+    assert (rows[0], str(rows[1])[:8]) == (ONE, "not JSON")
+    assert [files.origin("train", i) for i in range(2)] == ["stdin:2", "stdin:3"]
+
+
+@pytest.mark.parametrize("kind", [".jsonl", ".csv"])
+def test_a_large_file_is_read_a_row_at_a_time(tmp_path, monkeypatch, kind):
+    """30 MB of rows pass through a few MB of memory into a temporary file."""
+    monkeypatch.setattr("core.row_file.IN_MEMORY", 2**20)
+    file = tmp_path / f"rows{kind}"
+    written(file, [{"prompt": f"{i} " + "word " * 2000, "completion": "yes"} for i in range(3000)])
+    assert file.stat().st_size > 30e6
+    files = source(file)
+    tracemalloc.start()
+    train, held = read_rows(files, SFT(None), files.options, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (len(train.rows), len(held.rows)) == (2850, 150)
+    assert {int(row["prompt"].split()[0]) for row in [*train.rows, *held.rows]} == set(range(3000))
+    assert peak < 8e6
 
 
 def test_arrow_in_both_of_its_formats_and_as_datasets_saves_it(tmp_path):
@@ -213,6 +326,12 @@ def test_files_are_mixed_by_how_often_each_is_taken(tmp_path):
     files = source(one, mix={str(two): 0.5})
     assert list(files.rows("train")) == [ONE, TWO, TWO]
     assert [files.share("train", i) for i in range(3)] == [1.0, 0.5, 0.5]
+
+
+def test_the_first_rows_of_a_mix_would_leave_out_what_is_mixed_in(tmp_path):
+    with pytest.raises(UserError, match=r"data\.max_rows takes the first rows, which are none of data\.mix") as caught:
+        FilesOptions(name="jsonl", train="a.jsonl", validation=None, mix={"b": 1}, **{**COMMON, "max_rows": 3})
+    assert caught.value.fix.startswith("data.max_rows=null")
 
 
 def test_another_time_of_change_is_another_fingerprint(tmp_path):

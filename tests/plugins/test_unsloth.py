@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import core
 from core.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 needs_unsloth = pytest.mark.skipif(importlib.util.find_spec("unsloth") is None, reason="unsloth, an extra, is not here")
 
@@ -31,19 +35,36 @@ with torch.no_grad():
     torch.save(result.model(torch.arange(5, 25)[None]).logits, sys.argv[2])
 """
 
+THROUGH_UNSLOTH = """
+import json, sys, core
+from core.compose import configure
+from plugins.unsloth_loader.first import unsloth
+
+fast, calls = unsloth.FastLanguageModel, []
+theirs = fast.get_peft_model
+fast.get_peft_model = staticmethod(lambda model, **asked: calls.append(asked) or theirs(model, **asked))
+core.train(configure(sys.argv[1:]))
+print(json.dumps([[asked["r"], asked["lora_alpha"], asked["target_modules"]] for asked in calls]))
+"""
+
+STUB = "import os, pathlib\npathlib.Path('seen').write_text(os.environ['UNSLOTH_AUTO_INSTALL'])\n"
+
 
 @pytest.fixture
 def train(cli, tiny_model, rows_jsonl):
     """Run the tiny model on the command line, twelve steps."""
 
     def run(loader: str, *more: str):
-        usual = [
-            f"loader={loader}", "method=lora", f"model.path={tiny_model}", "data=jsonl", f"data.train={rows_jsonl}",
-            "data.batch_size=8", "trainer.max_steps=12", "trainer.accelerator=cpu", "optim.lr=1e-2", "metric=none",
-        ]  # fmt: skip
-        return cli(*usual, *more)
+        return cli(*usual(tiny_model, rows_jsonl, f"loader={loader}"), *more)
 
     return run
+
+
+def usual(model, rows, *more: str) -> list[str]:
+    return [
+        "method=lora", f"model.path={model}", "data=jsonl", f"data.train={rows}", "data.batch_size=8",
+        "trainer.max_steps=12", "trainer.accelerator=cpu", "optim.lr=1e-2", "metric=none", *more,
+    ]  # fmt: skip
 
 
 def losses(folder) -> list[float]:
@@ -69,6 +90,27 @@ def test_it_trains_as_transformers_does_and_its_adapter_is_a_plain_one(train, tm
     import torch
 
     assert (torch.load(tmp_path / "1.pt") - torch.load(tmp_path / "2.pt")).abs().max() < 1e-5
+
+
+@needs_unsloth
+def test_lora_goes_in_by_its_own_get_peft_model(tmp_path, tiny_model, rows_jsonl):
+    given = usual(tiny_model, rows_jsonl, "loader=unsloth", "method.rank=4", "method.alpha=12")
+    command = [sys.executable, "-c", THROUGH_UNSLOTH, *given]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    linears = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
+    assert json.loads(done.stdout.splitlines()[-1]) == [[4, 12, linears]]
+
+
+@pytest.mark.parametrize("before", [{}, {"UNSLOTH_AUTO_INSTALL": "1"}])
+def test_its_installer_is_off_when_it_is_imported(tmp_path, before):
+    """Whatever the environment says; a package of that name looks, in place of Unsloth."""
+    (tmp_path / "unsloth.py").write_text(STUB)
+    environment = {name: value for name, value in os.environ.items() if name != "UNSLOTH_AUTO_INSTALL"}
+    environment |= {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)]), **before}
+    script = "import plugins.unsloth_loader.first"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path, env=environment, timeout=60)
+    assert (tmp_path / "seen").read_text() == "0"
 
 
 @needs_unsloth

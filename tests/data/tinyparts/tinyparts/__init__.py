@@ -55,6 +55,7 @@ def hooktune_objectives():
 @hookimpl
 def hooktune_loaders():
     yield Part(name="shelf", target=f"{HERE}.loaders:Shelf", options=f"{HERE}.options:Named", summary="its own way")
+    yield Part(name="vault", target=f"{HERE}.loaders:Vault", options=f"{HERE}.options:Named", summary="vault://NAME")
 
 
 @hookimpl

@@ -1,12 +1,14 @@
 """A loader that is not ours: it reads the model in its own way, and puts adapters in its own way."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import transformers
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer
 
-from core.api import Loader, ModelFacts
+from core.api import Loader, ModelFacts, UserError
 
 SEEN: list[str] = []
 
@@ -42,3 +44,25 @@ class Shelf(Loader):
         wrapped = super().wrap_peft(model, config, adapter)
         assert isinstance(wrapped, nn.Module)
         return wrapped
+
+
+class Vault(Shelf):
+    """Models by names of its own, beside the folders that runs save."""
+
+    def describe(self, source):
+        return super().describe(_taken_out(source))
+
+    def tokenizer(self, source):
+        return super().tokenizer(_taken_out(source))
+
+    def load(self, source, head, options):
+        return super().load(_taken_out(source), head, options)
+
+
+def _taken_out(source):
+    if (Path(source.path).parent / "status.json").exists():
+        return source  # a whole model that a run saved
+    folder = Path(os.environ["VAULT"]) / source.path.removeprefix("vault://")
+    if not source.path.startswith("vault://") or not folder.is_dir():
+        raise UserError(f"model.path={source.path} is not in the vault", "model.path=vault://NAME")
+    return replace(source, path=str(folder))

@@ -1,0 +1,76 @@
+"""The benchmarks run, tiny: what they write has every number, and both sides train the same thing. No test of speed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def section(tmp_path: Path) -> Callable[..., str]:
+    """``section("encoding.py")`` is what that benchmark wrote into a page of its own."""
+
+    def run(script: str, *arguments: str) -> str:
+        page = tmp_path / "page.md"
+        words = [sys.executable, str(BENCHMARKS / script), "--tiny", "--page", str(page), *arguments]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
+        text = page.read_text(encoding="utf-8")
+        assert text.count("\n## ") == 1
+        assert text.partition("\n\n## ")[2].partition("\n\n")[2].strip() in done.stdout
+        return text
+
+    return run
+
+
+def _cells(text: str, *begins: str) -> list[str]:
+    """Of the first row of a table that begins so."""
+    start = "| " + " | ".join(begins) + " | "
+    line = next(line for line in text.splitlines() if line.startswith(start))
+    return line.removeprefix(start).removesuffix(" |").split(" | ")
+
+
+def test_training_beside_trl(section):
+    text = section("beside_trl.py", "--cases", "full", "dpo", "--repeats", "1")
+    losses = {
+        (case, who): float(_cells(text, case, who)[2])
+        for case, who in [("full", "ours"), ("full", "trl plain"), ("full", "trl packing"), ("dpo", "ours")]
+    }
+    assert losses["full", "ours"] == losses["full", "trl plain"] > 1
+    for case in ("full", "dpo"):
+        best, faster, memory, gap, limit = _verdict(text, case)
+        assert best.startswith("trl ")
+        assert re.fullmatch(r"[\d.]+ \(aim [\d.]+: (not )?met\)", faster)
+        assert float(memory.split()[0]) > 0
+        assert float(gap) < 1e-4  # of every step
+        assert re.fullmatch(r"\d+%", limit)
+
+
+def _verdict(text: str, case: str) -> list[str]:
+    """The row of the second table."""
+    return [line for line in text.splitlines() if line.startswith(f"| {case} | trl ")][-1].strip("| ").split(" | ")[1:]
+
+
+def test_encoding(section):
+    text = section("encoding.py")
+    for who in ("ours, first run", "ours, second run"):
+        assert float(_cells(text, who)[1].replace(",", "")) > 0
+    assert "each process: met" in text
+
+
+def test_rows_that_cannot_be_fetched_are_an_error_of_two_lines(tmp_path):
+    words = [sys.executable, str(BENCHMARKS / "beside_trl.py"), "--cases", "sft", "--page", str(tmp_path / "page.md")]
+    environment = {"HOOKTUNE_CACHE": str(tmp_path), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PATH": ""}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 2
+    what, fix = done.stderr.strip().splitlines()[-2:]
+    assert what.startswith("error: the rows of llamafactory")
+    assert fix.startswith("  fix: pip download")
+    assert not (tmp_path / "page.md").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, cast
@@ -106,14 +107,27 @@ def _meant(here: set[str]) -> str:
         near = {name: get_close_matches(name, lower, 1, 0.75) for name in needed if name not in here}
         if all(near.values()) and near.keys() <= set(COLUMNS):
             return f"did you mean {_mapping({name: lower[found[0]] for name, found in near.items()})}?"
-    lower = {name.lower(): name for name in here}
+    called = _called(here)
     for needed in KNOWN_PAIRS:
-        found = {ours: next((lower[other] for other in OTHERS[ours] if other in lower), "") for ours in needed}
+        found = {ours: next((called[other] for other in OTHERS[ours] if other in called), "") for ours in needed}
         if all(found.values()):
             return _mapping({ours: theirs for ours, theirs in found.items() if ours != theirs})
     if any(map(_no_name, here)):
         return "if line 1 is a row, write the columns' names above it, such as prompt,completion"
     return "data.columns.prompt=COLUMN data.columns.completion=COLUMN, or data.columns.messages=COLUMN"
+
+
+def _called(columns: Collection[str]) -> Mapping[str, str]:
+    """Name in small letters -> the column; also its last word, where no other column ends in it.
+
+    Example:
+        >>> _called(["Q Id", "a"])
+        {'id': 'Q Id', 'a': 'a', 'q id': 'Q Id'}
+    """
+    words = {name: re.split(r"[\W_]+", name.lower())[-1] for name in columns}
+    number = Counter(words.values())
+    ends = {word: name for name, word in words.items() if number[word] == 1}
+    return ends | {name.lower(): name for name in columns}
 
 
 def _mapping(theirs: Mapping[str, str]) -> str:

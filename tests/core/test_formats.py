@@ -67,6 +67,14 @@ def test_unknown_columns_are_listed_with_what_to_type():
         (["input", "output"], "data.columns.prompt=input data.columns.completion=output"),
         (["prompt", "answer"], "data.columns.completion=answer"),
         (["dialog"], "data.columns.messages=dialog"),
+        (
+            ["question_id", "User Question", "model_answer"],
+            "'data.columns.prompt=\"User Question\"' data.columns.completion=model_answer",
+        ),
+        (
+            ["question", "best answer", "wrong answer"],  # which of the two cannot be told
+            "data.columns.prompt=COLUMN data.columns.completion=COLUMN, or data.columns.messages=COLUMN",
+        ),
         (["my prompt", "completion"], "did you mean 'data.columns.prompt=\"my prompt\"'?"),
         (["a", "b"], "data.columns.prompt=COLUMN data.columns.completion=COLUMN, or data.columns.messages=COLUMN"),
         (["What is it?", "7"], "if line 1 is a row, write the columns' names above it, such as prompt,completion"),

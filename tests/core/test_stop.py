@@ -190,8 +190,19 @@ def test_a_run_without_a_checkpoint_says_what_to_type(stopped):
     (stopped / "checkpoints" / "last.ckpt").unlink()
     with pytest.raises(UserError) as error:
         resume(stopped)
+    assert error.value.what == f"{stopped} holds no checkpoint; it was stopped"
     assert "python -m core method=lora" in error.value.fix
     assert "run.dir" not in error.value.fix
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_says_why(run, tmp_path):
+    with pytest.raises(UserError, match="the loss is nan"):
+        run("optim.lr=1e30", "trainer.max_steps=9", "run.dir=failed")
+    with pytest.raises(UserError) as error:
+        resume(tmp_path / "failed")
+    assert error.value.what.startswith(
+        f"{tmp_path / 'failed'} holds no checkpoint; it failed: the loss is nan at step "
+    )
 
 
 def test_what_was_logged_after_the_checkpoint_is_taken_back(stopped):

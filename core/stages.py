@@ -46,7 +46,7 @@ def open_folder(plan: Plan, resume: Path | None) -> RunFolder:
     return folder
 
 
-def describe(screen: Console, plan: Plan, data: Data, folder: RunFolder) -> None:
+def describe(screen: Console, plan: Plan, data: Data) -> None:
     """A few lines that say what is about to happen."""
     names = {axis: plan.config.offers[axis].part.name for axis in AXES if axis in plan.config.offers}
     facts = plan.facts

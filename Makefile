@@ -10,7 +10,8 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 # the tests share the machine with the subprocesses they start: more threads than cores is many times slower
-tests test-slow doctests: export OMP_NUM_THREADS ?= 2
+test-slow doctests: export OMP_NUM_THREADS ?= 2
+tests: export OMP_NUM_THREADS ?= 1
 
 .NOTPARALLEL:
 .PHONY: bench help train setup test lint types imports doctests tests test-slow
@@ -38,8 +39,8 @@ imports: $(READY) ## who may import whom
 doctests: $(READY) ## the examples in docstrings
 	$(BIN)/pytest --doctest-modules core plugins
 
-tests: $(READY) ## tests but the slow ones
-	$(BIN)/pytest -m "not slow" $(ARGS)
+tests: $(READY) ## tests but the slow ones, a process for each core
+	$(BIN)/pytest -m "not slow" -n logical --maxprocesses 8 --dist loadscope $(ARGS)
 
 test-slow: $(READY) ## tests that train the real model
 	$(BIN)/pytest -m slow $(ARGS)

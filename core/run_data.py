@@ -69,12 +69,13 @@ def _refuse_unused(plan: Plan) -> None:
     typed = next((o.lstrip("+") for o in plan.config.overrides if o.lstrip("+").startswith("data.holdout=")), None)
     if typed is None or plan.source.rows("validation") is None:
         return
-    if getattr(plan.options, "validation", None):
+    if not getattr(plan.options, "validation", None):
+        raise UserError(
+            f"{typed}: data={plan.config.choices['data']} holds out rows of its own",
+            "leave it out; metric=none measures nothing",
+        )
+    if plan.options.holdout:  # 0 is true: none of the rows to train on are held out
         raise UserError(f"{typed} beside data.validation, whose rows are those held out", "leave one of them out")
-    raise UserError(
-        f"{typed}: data={plan.config.choices['data']} holds out rows of its own",
-        "leave it out; metric=none measures nothing",
-    )
 
 
 def _encoded(plan: Plan) -> tuple[Head, list[Encoded], Sequence[str]]:

@@ -115,7 +115,7 @@ def test_too_few_rows_to_hold_some_out_are_said_with_what_to_type(run, tmp_path,
     )
     assert repr(alone) == f"Result({alone.folder})"
     (tmp_path / "v.jsonl").write_text("\n".join(lines[:3]))
-    measured = run(*typed, "data.validation=v.jsonl", "data.tolerance=1")
+    measured = run(*typed, "data.validation=v.jsonl", "data.tolerance=1", "data.holdout=0")
     assert repr(measured) == f"Result({measured.folder}, before {measured.before}, after {measured.after})"
     assert str(measured.after).startswith("loss ")
     with pytest.raises(UserError, match=r"data\.holdout=0\.5 beside data\.validation"):

@@ -461,6 +461,15 @@ class Score:
     better: Literal["higher", "lower"]
     samples: Sequence[Mapping[str, str]] = ()
 
+    def __str__(self) -> str:
+        """In a few words.
+
+        Example:
+            >>> print(Score("exact", 0.83, 300, 0.783, 0.868, "higher"))
+            exact 0.83 (0.783 to 0.868, n=300)
+        """
+        return f"{self.name} {self.value:.4g} ({self.low:.4g} to {self.high:.4g}, n={self.n})"
+
 
 class Metric(ABC):
     """Measured on held-out rows before and after training."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from core.bad_rows import Bad, named, refusal
 from core.contracts import Example, Head, Objective, Row
 from core.encoding import Encoder, Limits, OfRowError
 from core.encoding_pool import chunks
-from core.errors import RowError, UserError
+from core.errors import UserError
 from core.example_file import HASH, ROW, ExampleFile, Writer
 from core.options import DataOptions
 from core.row_file import Listed
@@ -22,9 +22,6 @@ from core.rows import Rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-SHOWN = 5
-"""Bad rows of a kind that are named; the rest are counted."""
 
 
 @dataclass
@@ -132,7 +129,7 @@ def encode(
         bad += unusable
     nothing_left = any(len(rows.rows) and not len(side.rows) for rows, side in zip(sides, found, strict=True))
     if bad and (options.on_bad_row == "stop" or nothing_left):
-        raise _unusable(bad, sum(len(rows.rows) for rows in sides), nothing_left)
+        raise refusal(bad, sum(len(rows.rows) for rows in sides), nothing_left)
     for side, rows, file in zip(found[1:], sides[1:], files[1:], strict=True):
         _count(side.facts, "shared", rows, file.column(ROW)[np.isin(file.column(HASH), files[0].column(HASH))])
     return found
@@ -143,33 +140,6 @@ def _count(facts: Facts, kind: str, rows: Rows, which: Sequence[int]) -> None:
     setattr(facts, kind, getattr(facts, kind) + len(which))
     if len(which):
         facts.first.setdefault(kind, rows.origins[int(which[0])])
-
-
-@dataclass(frozen=True)
-class Bad:
-    """A row that cannot be used.
-
-    Attributes:
-        origin: Where it came from.
-        field: The column at fault.
-        what: What is wrong.
-        needed: Tokens that it would take, where it is too long.
-    """
-
-    origin: str
-    field: str
-    what: str
-    needed: int = 0
-
-    def __str__(self) -> str:
-        """The line that is shown."""
-        return f"{self.origin}: {RowError(self.field, self.what)}"
-
-    @property
-    def kind(self) -> str:
-        """Numbers and quoted values differ from row to row; the kind does not."""
-        text = "".join("#" if c.isdigit() else c for c in str(RowError(self.field, self.what)))
-        return text.split("'")[0].split(":")[0] if self.field == "" else text.split("'")[0]
 
 
 def _encode_side(rows: Rows, encoder: Encoder, path: Path | None) -> tuple[Encoded, ExampleFile, list[Bad]]:
@@ -190,7 +160,7 @@ def _encode_side(rows: Rows, encoder: Encoder, path: Path | None) -> tuple[Encod
         raise UserError(f"{rows.origins[error.row]}: {error.what}", error.fix) from None
     file = writer.close()
     good = [i for i in range(len(rows.rows)) if i not in bad]
-    facts.skipped, facts.bad = len(bad), _named(list(bad.values()))
+    facts.skipped, facts.bad = len(bad), named(list(bad.values()))
     facts.system = systems.pop() if len(systems) == 1 else None
     firsts = np.unique(file.column(HASH), return_index=True)[1]
     _count(facts, "duplicates", rows, np.delete(file.column(ROW), firsts).tolist())
@@ -209,22 +179,3 @@ def _encode_side(rows: Rows, encoder: Encoder, path: Path | None) -> tuple[Encod
 
 def _digest(hashes: Sequence[int]) -> str:
     return hashlib.sha256(np.asarray(hashes, np.uint64).tobytes()).hexdigest()
-
-
-def _unusable(bad: Sequence[Bad], total: int, nothing_left: bool) -> UserError:
-    """The first rows of each kind in full, the rest as numbers."""
-    what = "\n       ".join([*_named(bad), f"{len(bad):,} of {total:,} rows cannot be used"])
-    needed = max(row.needed for row in bad)
-    mend = f"data.max_length={needed}" if needed else "mend the rows"
-    return UserError(what, mend if nothing_left else f"{mend}, or leave them out: data.on_bad_row=skip")
-
-
-def _named(bad: Sequence[Bad]) -> list[str]:
-    kinds = Counter(row.kind for row in bad)
-    shown: Counter[str] = Counter()
-    lines: list[str] = []
-    for row in bad:
-        shown[row.kind] += 1
-        if shown[row.kind] <= SHOWN:
-            lines.append(str(row))
-    return lines + [f"... and {n - SHOWN:,} more of this kind: {kind}" for kind, n in kinds.items() if n > SHOWN]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections import Counter
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, cast
@@ -11,6 +13,7 @@ from core.contracts import Row
 from core.converted import CONVERTED
 from core.errors import RowError, UserError, shortened
 from core.messages import with_system
+from core.options import COLUMNS
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "preference": ("chosen", "rejected"),
@@ -39,8 +42,6 @@ BESIDE: Mapping[str, tuple[str, ...]] = {
 }
 """Format -> what else is read."""
 
-CANONICAL = ("messages", "prompt", "completion", "chosen", "rejected", "label", "text", "tools", "weight")
-
 
 def recognise(columns: Collection[str], wanted: str, mapped: Mapping[str, str], objective: Collection[str] = ()) -> str:
     """The format of rows with these columns.
@@ -59,10 +60,12 @@ def recognise(columns: Collection[str], wanted: str, mapped: Mapping[str, str], 
         'alpaca'
     """
     for ours, theirs in mapped.items():
-        if ours not in CANONICAL:
-            raise UserError(f"data.columns.{ours}: there is no such column", f"one of {', '.join(CANONICAL)}")
         if theirs not in columns:
-            raise UserError(f"data.columns.{ours}={theirs}: the data have no such column", f"one of {listed(columns)}")
+            near = get_close_matches(theirs, columns, 1)
+            guess = f"did you mean {_mapping({ours: near[0]})}?  " if near else ""
+            raise UserError(
+                f"data.columns.{ours}={theirs}: the data have no such column", f"{guess}one of {listed(columns)}"
+            )
     if wanted != "auto":
         return wanted
     here = set(columns) | set(mapped)
@@ -80,26 +83,85 @@ def recognise(columns: Collection[str], wanted: str, mapped: Mapping[str, str], 
             f"the objective needs {_and(objective)}, the data offer {_and(OFFERS[found[0]])} ({found[0]})",
             "an objective for such rows, or data.columns.COLUMN=COLUMN OF THE FILE",
         )
-    raise UserError(f"the data's format is not recognised from its columns: {listed(columns) or 'none'}", _meant(here))
+    odd = "; line 1 was taken as the header" if any(map(_no_name, columns)) else ""
+    raise UserError(
+        f"the data's format is not recognised from its columns: {listed(columns) or 'none'}{odd}", _meant(here)
+    )
+
+
+OTHERS: Mapping[str, tuple[str, ...]] = {
+    "prompt": ("prompt", "question", "query", "instruction", "input", "source", "user", "human", "context"),
+    "completion": ("completion", "answer", "response", "output", "reply", "target", "assistant", "bot", "solution"),
+    "messages": ("messages", "conversation", "dialogue", "dialog", "chat", "turns"),
+    "text": ("text", "content", "document", "body"),
+}
+"""Canonical column -> what others call it, the surest first."""
+
+KNOWN_PAIRS = (("prompt", "completion"), ("messages",), ("text",))
 
 
 def _meant(here: set[str]) -> str:
-    """A mapping, where every column that a format lacks is there under nearly its name."""
+    """What to type where nothing is recognised: a mapping of nearly the names, or of names that others use."""
     for needed in FORMATS.values():
-        near = {name: get_close_matches(name, here - set(needed), 1, 0.75) for name in needed if name not in here}
-        if all(near.values()) and near.keys() <= set(CANONICAL):
-            return "did you mean " + " ".join(f"data.columns.{name}={found[0]}" for name, found in near.items()) + "?"
+        lower = {name.lower(): name for name in here - set(needed)}
+        near = {name: get_close_matches(name, lower, 1, 0.75) for name in needed if name not in here}
+        if all(near.values()) and near.keys() <= set(COLUMNS):
+            return f"did you mean {_mapping({name: lower[found[0]] for name, found in near.items()})}?"
+    called = _called(here)
+    for needed in KNOWN_PAIRS:
+        found = {ours: next((called[other] for other in OTHERS[ours] if other in called), "") for ours in needed}
+        if all(found.values()):
+            return _mapping({ours: theirs for ours, theirs in found.items() if ours != theirs})
+    if any(map(_no_name, here)):
+        return "if line 1 is a row, write the columns' names above it, such as prompt,completion"
     return "data.columns.prompt=COLUMN data.columns.completion=COLUMN, or data.columns.messages=COLUMN"
 
 
-def listed(columns: Collection[str]) -> str:
-    """Names of columns in a line; they may be many, long, or hold what no terminal shows.
+def _called(columns: Collection[str]) -> Mapping[str, str]:
+    """Name in small letters -> the column; also its last word, where no other column ends in it.
 
     Example:
-        >>> listed(["b", "a"])
-        'a, b'
+        >>> _called(["Q Id", "a"])
+        {'id': 'Q Id', 'a': 'a', 'q id': 'Q Id'}
     """
-    names = [shortened(name if name.isprintable() else repr(name), 40) for name in sorted(columns)]
+    words = {name: re.split(r"[\W_]+", name.lower())[-1] for name in columns}
+    number = Counter(words.values())
+    ends = {word: name for name, word in words.items() if number[word] == 1}
+    return ends | {name.lower(): name for name in columns}
+
+
+def _mapping(theirs: Mapping[str, str]) -> str:
+    """What to type for columns of other names.
+
+    Example:
+        >>> print(_mapping({"prompt": "question", "completion": "the answer"}))
+        data.columns.prompt=question 'data.columns.completion="the answer"'
+    """
+    from core.overrides import quoted  # imports Hydra
+
+    plain = {ours: re.fullmatch(r"[\w.-]+", name) is not None for ours, name in theirs.items()}
+    typed = [f"data.columns.{ours}={name if plain[ours] else quoted(name)}" for ours, name in theirs.items()]
+    return " ".join(map(shlex.quote, typed))
+
+
+def _no_name(column: str) -> bool:
+    """Whether it looks like a value, as the first row of a table without a header has.
+
+    Example:
+        >>> [_no_name(column) for column in ("7", "What is it?", "Full Name")]
+        [True, True, False]
+    """
+    return not column or column[-1] in ".?!" or column.count(" ") > 3 or column[0].isdigit()
+
+
+def listed(columns: Collection[str]) -> str:
+    """Names of columns in a line, quoted unless they are words; they may be many, or long.
+
+    Example:
+        >>> listed(["b", "a", " c"])
+        "' c', a, b"
+    """
+    names = [shortened(name if re.fullmatch(r"[\w.-]+", name) else repr(name), 40) for name in sorted(columns)]
     return ", ".join(names[:20]) + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")
 
 
@@ -110,7 +172,7 @@ def unused(columns: Collection[str], form: str, mapped: Mapping[str, str]) -> tu
         >>> unused(["id", "instruction", "input", "output"], "alpaca", {})
         ('id',)
     """
-    read = {*CANONICAL, *FORMATS.get(form, ()), *mapped.values(), *BESIDE.get(form, ())}
+    read = {*COLUMNS, *FORMATS.get(form, ()), *mapped.values(), *BESIDE.get(form, ())}
     return () if form == "columns" else tuple(sorted(set(columns) - read))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import ClassVar
 
 from core.errors import UserError
@@ -55,6 +56,9 @@ class ModelOptions:
 FORMATS = ("preference", "messages", "sharegpt", "alpaca", "prompt-completion", "unpaired", "text")
 """What ``data.format`` may be, beside ``auto``."""
 
+COLUMNS = ("messages", "prompt", "completion", "chosen", "rejected", "label", "text", "tools", "weight")
+"""Canonical columns, as rows have them after their format is known; the keys of ``data.columns``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
@@ -95,6 +99,14 @@ class DataOptions:
         within("data.max_length", self.max_length, 2)
         one_of("data.on_bad_row", self.on_bad_row, ("stop", "skip"))
         one_of("data.format", self.format, ("auto", *FORMATS))
+        for column, theirs in self.columns.items():
+            if column not in COLUMNS:
+                near = get_close_matches(column, COLUMNS, 1)
+                guess = f"did you mean data.columns.{near[0]}?  " if near else ""
+                raise UserError(
+                    f"data.columns.{column}={theirs}: there is no such column",
+                    f"{guess}data.columns.{'|'.join(COLUMNS)}",
+                )
         within("data.holdout", self.holdout, 0, 0.9)
         if self.max_rows is not None:
             within("data.max_rows", self.max_rows, 1)

@@ -37,6 +37,11 @@ class Result:
         self._loaded = (model, tokenizer) if model is not None else None
         self._plan = plan
 
+    def __repr__(self) -> str:
+        """Where it lies, and what was measured."""
+        scores = [f"{split} {score}" for split, score in (("before", self.before), ("after", self.after)) if score]
+        return f"Result({', '.join([str(self.folder), *scores])})"
+
     @cached_property
     def status(self) -> Mapping[str, Any]:
         """What ``status.json`` says."""

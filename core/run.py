@@ -42,7 +42,7 @@ def train(config: Config, resume: Path | None = None, watch: Sequence[Callback] 
     with timed(screen, "data"):
         data = stages.read(plan)
     with stages.open_folder(plan, resume) as folder, PeakMemory() as memory:
-        stages.describe(screen, plan, data, folder)
+        stages.describe(screen, plan, data)
         seed_everything(config.seed, verbose=False)  # a new head is random
         with timed(screen, "model"):
             model = load(plan, data.head, training=True)

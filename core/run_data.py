@@ -57,10 +57,25 @@ def read(plan: Plan) -> Data:
             f"compares examples with each other",
             f"data.batch_size={plan.objective.smallest_batch}",
         )
+    _refuse_unused(plan)
     head, encoded, warnings = _encoded(plan)
     train, held_out = encoded
     odd = lint(train.facts, held_out.facts, plan.options.tolerance, plan.options.max_length)
     return Data(head, train, held_out, (*odd, *warnings))
+
+
+def _refuse_unused(plan: Plan) -> None:
+    """A share to hold out that was typed must count: a source may have validation rows of its own."""
+    typed = next((o.lstrip("+") for o in plan.config.overrides if o.lstrip("+").startswith("data.holdout=")), None)
+    if typed is None or plan.source.rows("validation") is None:
+        return
+    if not getattr(plan.options, "validation", None):
+        raise UserError(
+            f"{typed}: data={plan.config.choices['data']} holds out rows of its own",
+            "leave it out; metric=none measures nothing",
+        )
+    if plan.options.holdout:  # 0 is true: none of the rows to train on are held out
+        raise UserError(f"{typed} beside data.validation, whose rows are those held out", "leave one of them out")
 
 
 def _encoded(plan: Plan) -> tuple[Head, list[Encoded], Sequence[str]]:

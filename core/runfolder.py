@@ -41,6 +41,7 @@ class RunFolder:
         self.final = final
         self.path = path
         self._status = dict(status)
+        self._step = 0
         self._clock = time.monotonic() - (status["seconds"] or 0.0)
         self._lock = _hold(path, final)
         self.status(state="running", error=None, ended=None)
@@ -99,9 +100,11 @@ class RunFolder:
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line).get("step", 0) <= step]
         self._write("metrics.jsonl", "".join(kept))
+        self._step = step
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``; a number that is not finite becomes null."""
+        self._step = record.get("step", self._step)
         with _writing(self.path), (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(_plain(record), allow_nan=False, ensure_ascii=False) + "\n")
 
@@ -161,7 +164,7 @@ class RunFolder:
         if saved(self.path):
             return f"stopped after training, {self.path} is saved and not measured"
         if self.checkpoint.exists():
-            return f"stopped with a checkpoint; go on with: {how_to_go_on(self.path)}"
+            return f"stopped after step {self._step}, with a checkpoint; go on with: {how_to_go_on(self.path)}"
         return f"stopped before training, {self.path} holds no checkpoint"
 
 

@@ -70,7 +70,7 @@ def _from_run(run: Path, options: ModelOptions) -> Start:
         return Start(replace(options, path=str(run / "model")), str(run / "model"))
     if not (run / "adapter" / "adapter_config.json").exists() and not (run / "adapter").is_dir():
         raise UserError(
-            f"{options.path}: that run is {read_status(run)['state']} and has saved nothing", how_to_go_on(run)
+            f"{options.path}: that run has saved nothing, its state is {read_status(run)['state']}", how_to_go_on(run)
         )
     lock = read_lock(run)
     given = model_of(lock)

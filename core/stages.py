@@ -28,6 +28,7 @@ from core.micro_batches import batches, order, steps
 from core.plan import Plan
 from core.registry import AXES
 from core.row_file import row_key
+from core.rows import FEWEST_TO_HOLD_OUT
 from core.run_data import Data as Data
 from core.run_data import read as read
 from core.run_files import anew
@@ -45,7 +46,7 @@ def open_folder(plan: Plan, resume: Path | None) -> RunFolder:
     return folder
 
 
-def describe(screen: Console, plan: Plan, data: Data, folder: RunFolder) -> None:
+def describe(screen: Console, plan: Plan, data: Data) -> None:
     """A few lines that say what is about to happen."""
     names = {axis: plan.config.offers[axis].part.name for axis in AXES if axis in plan.config.offers}
     facts = plan.facts
@@ -55,7 +56,9 @@ def describe(screen: Console, plan: Plan, data: Data, folder: RunFolder) -> None
     for line in data.warnings:
         screen.print(f"  {line}", style="yellow", markup=False, soft_wrap=True)  # it names the user's own columns
     if plan.metric is not None and not len(data.validation.examples):
-        screen.print("  [yellow]no rows are held out, so nothing is measured before and after[/yellow]")
+        few = f" (none are below {FEWEST_TO_HOLD_OUT})" if len(data.train.rows) < FEWEST_TO_HOLD_OUT else ""
+        fix = "; data.validation=FILE names some" if hasattr(plan.options, "validation") else ""
+        screen.print(f"  no rows are held out{few}, so nothing is measured{fix}", style="yellow", soft_wrap=True)
 
 
 def context(plan: Plan, data: Data, model: nn.Module) -> RunContext:

@@ -95,8 +95,8 @@ class PartContract:
         model = _once(self.folder / "model", tiny.write_model)
         _once(self.rows_file, partial(tiny.write_rows, rows=self.rows()))
         settings = [
-            f"model.path={quoted(str(model))}", "model.dtype=float32", "data=jsonl", *self.read(), "data.holdout=0",
-            "data.tolerance=1", "data.batch_size=4", "trainer.accelerator=cpu", "trainer.max_steps=4", "metric=none",
+            f"model.path={quoted(str(model))}", "model.dtype=float32", "data=jsonl", *self.read(), "data.tolerance=1",
+            "data.batch_size=4", "trainer.accelerator=cpu", "trainer.max_steps=4", "metric=none",
             *self.around(), *chosen,
         ]  # fmt: skip
         return list({line.partition("=")[0]: line for line in settings}.values())
@@ -112,8 +112,8 @@ class PartContract:
         return self.folder / "rows.jsonl"
 
     def read(self) -> Sequence[str]:
-        """What is read."""
-        return [f"data.train={quoted(str(self.rows_file))}"]
+        """What is read: all of it is trained on."""
+        return [f"data.train={quoted(str(self.rows_file))}", "data.holdout=0"]
 
     def around(self) -> Sequence[str]:
         """What a kind needs beside the part."""

@@ -55,9 +55,10 @@ def _refuse_layout(file: Path, line: int, text: str) -> None:
     if text.startswith("[") or text == "{":
         what, each = ("is an array", ".[]") if text != "{" else ("begins an object that goes on in the next line", ".")
         new = shlex.quote(file.name.split(".")[0] + "-lines.jsonl")
+        name = f"name it {file.name.replace('.jsonl', '.json')}, or: " if text != "{" and ".jsonl" in file.name else ""
         raise UserError(
             f"{shown(file)}:{line}: {what}: each line must hold a whole object",
-            "write one object a line" if file == STDIN else f"jq -c '{each}' {shlex.quote(str(file))} > {new}",
+            "write one object a line" if file == STDIN else f"{name}jq -c '{each}' {shlex.quote(str(file))} > {new}",
         )
 
 
@@ -104,17 +105,23 @@ def _json(file: Path) -> Read:
 
 
 def _refuse_wrapped(file: Path, text: str) -> None:
-    """One object over several lines, with the rows in a list inside it."""
+    """One object with the rows in a list inside it."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return
-    lists = [key for key, value in found.items() if isinstance(value, list)] if isinstance(found, dict) else []
-    if len(lists) == 1 and "\n" in text.strip():
+    lists = [key for key, value in found.items() if _are_rows(value)] if isinstance(found, dict) else []
+    if len(lists) == 1:
         raise UserError(
             f"{file} is one object; its rows seem to be the list {lists[0]!r}",
             f"jq -c '.{lists[0]}[]' {shlex.quote(str(file))} > {shlex.quote(file.stem + '.jsonl')}",
         )
+
+
+def _are_rows(value: Any) -> bool:
+    """Whether it is a list of objects that are no messages, tools or calls of them, which stand in a row."""
+    of_row = {"role", "from", "function", "type"}
+    return isinstance(value, list) and bool(value) and all(isinstance(o, dict) and not of_row & o.keys() for o in value)
 
 
 def _array(text: str) -> Read:

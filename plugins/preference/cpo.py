@@ -5,11 +5,11 @@ Shapes: B pairs of a batch, N supervised tokens.
 
 from __future__ import annotations
 
-from torch import Tensor, nn, relu
+from torch import nn
 
 from core.api import Batch, Loss, token_logprobs
 from plugins.preference.options import CPOOptions
-from plugins.preference.pairs import Pairs, likelihood, measures, smoothed
+from plugins.preference.pairs import Pairs, likelihood, losses, measures
 
 
 class CPO(Pairs):
@@ -27,12 +27,5 @@ class CPO(Pairs):
         nll = likelihood(result, result.loss_weights_N, result.loss_weights_N, o.nll)
         logged = measures(result, chosen_B, rejected_B, o.beta * chosen_B, o.beta * rejected_B)
         logged["nll"] = (nll.detach(), batch.size)
-        return Loss(self._losses(chosen_B - rejected_B).sum() + o.nll_weight * nll, batch.size, logged)
-
-    def _losses(self, margin_B: Tensor) -> Tensor:
-        o = self.options
-        if o.loss == "ipo":
-            return (margin_B - 1 / (2 * o.beta)) ** 2
-        if o.loss == "hinge":
-            return relu(1 - o.beta * margin_B)
-        return smoothed(o.beta * margin_B, o.label_smoothing)
+        losses_B = losses(o.loss, chosen_B - rejected_B, o.beta, o.label_smoothing)
+        return Loss(losses_B.sum() + o.nll_weight * nll, batch.size, logged)

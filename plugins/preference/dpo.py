@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor, nn, relu
+from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from core.api import Batch, LogProbs, Loss, token_logprobs
 from plugins.preference.options import DPOOptions
-from plugins.preference.pairs import Pairs, measures, smoothed
+from plugins.preference.pairs import Pairs, losses, measures
 
 
 class DPO(Pairs):
@@ -46,12 +46,8 @@ class DPO(Pairs):
 
     def _losses(self, margin_B: Tensor) -> Tensor:
         o = self.options
-        if o.loss == "ipo":
-            return (margin_B - 1 / (2 * o.beta)) ** 2
-        if o.loss == "hinge":
-            return relu(1 - o.beta * margin_B)
         if o.loss == "robust":
             wrong = o.label_smoothing
             right_B, flipped_B = logsigmoid(o.beta * margin_B), logsigmoid(-o.beta * margin_B)
             return (-(1 - wrong) * right_B + wrong * flipped_B) / (1 - 2 * wrong)
-        return smoothed(o.beta * margin_B, o.label_smoothing)
+        return losses(o.loss, margin_B, o.beta, o.label_smoothing)

@@ -8,88 +8,79 @@ from core.api import MetricOptions, UserError, one_of, within
 
 
 @dataclass(frozen=True, kw_only=True)
-class DPOOptions:
-    """``conf/objective/dpo.yaml``."""
+class BetaOptions:
+    """What all of them have."""
 
     name: str
     beta: float
+
+    def __post_init__(self) -> None:
+        within("objective.beta", self.beta, 1e-6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DPOOptions(BetaOptions):
+    """``conf/objective/dpo.yaml``."""
+
     loss: str
     label_smoothing: float
     length_normalised: bool
 
     def __post_init__(self) -> None:
-        within("objective.beta", self.beta, 1e-6)
-        one_of("objective.loss", self.loss, ("sigmoid", "ipo", "hinge", "robust"))
-        _smoothing(self.label_smoothing)
-        if self.label_smoothing and self.loss not in ("sigmoid", "robust"):
-            raise UserError(
-                f"objective.loss={self.loss} has no label smoothing", "objective.loss=sigmoid or robust, or leave it 0"
-            )
+        BetaOptions.__post_init__(self)
+        _loss(self.loss, self.label_smoothing, ("sigmoid", "robust"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimPOOptions:
+class SimPOOptions(BetaOptions):
     """``conf/objective/simpo.yaml``."""
 
-    name: str
-    beta: float
     margin: float
     label_smoothing: float
 
     def __post_init__(self) -> None:
-        within("objective.beta", self.beta, 1e-6)
+        BetaOptions.__post_init__(self)
         within("objective.margin", self.margin, 0)
         _smoothing(self.label_smoothing)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CPOOptions:
+class CPOOptions(BetaOptions):
     """``conf/objective/cpo.yaml``."""
 
-    name: str
-    beta: float
     loss: str
     label_smoothing: float
     nll: str
     nll_weight: float
 
     def __post_init__(self) -> None:
-        within("objective.beta", self.beta, 1e-6)
-        one_of("objective.loss", self.loss, ("sigmoid", "ipo", "hinge"))
-        _smoothing(self.label_smoothing)
-        if self.label_smoothing and self.loss != "sigmoid":
-            raise UserError(
-                f"objective.loss={self.loss} has no label smoothing", "objective.loss=sigmoid, or leave it 0"
-            )
+        BetaOptions.__post_init__(self)
+        _loss(self.loss, self.label_smoothing, ("sigmoid",))
         one_of("objective.nll", self.nll, ("pair", "batch"))
         within("objective.nll_weight", self.nll_weight, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ORPOOptions:
+class ORPOOptions(BetaOptions):
     """``conf/objective/orpo.yaml``."""
 
-    name: str
-    beta: float
     nll: str
 
     def __post_init__(self) -> None:
-        within("objective.beta", self.beta, 1e-6)
+        BetaOptions.__post_init__(self)
         one_of("objective.nll", self.nll, ("pair", "batch"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class KTOOptions:
+class KTOOptions(BetaOptions):
     """``conf/objective/kto.yaml``."""
 
-    name: str
-    beta: float
     desirable_weight: float
     undesirable_weight: float
     block: int
 
     def __post_init__(self) -> None:
-        within("objective.beta", self.beta, 1e-6)
+        BetaOptions.__post_init__(self)
         within("objective.desirable_weight", self.desirable_weight, 0)
         within("objective.undesirable_weight", self.undesirable_weight, 0)
         within("objective.block", self.block, 2)
@@ -100,6 +91,16 @@ class PreferenceOptions(MetricOptions):
     """``conf/metric/preference.yaml``."""
 
     name: str
+
+
+def _loss(loss: str, smoothing: float, smoothed: tuple[str, ...]) -> None:
+    """A loss that there is, and label smoothing where it has one."""
+    one_of("objective.loss", loss, (*smoothed, "ipo", "hinge"))
+    _smoothing(smoothing)
+    if smoothing and loss not in smoothed:
+        raise UserError(
+            f"objective.loss={loss} has no label smoothing", f"objective.loss={' or '.join(smoothed)}, or leave it 0"
+        )
 
 
 def _smoothing(value: float) -> None:

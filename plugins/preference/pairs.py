@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, relu
 from torch.nn.functional import logsigmoid
 from transformers import PreTrainedTokenizerBase
 
@@ -38,6 +38,15 @@ class Pairs(Objective):
         if chosen.ids == rejected.ids:
             raise RowError("rejected", "gives the same tokens as chosen")
         return {"chosen": chosen, "rejected": rejected}
+
+
+def losses(loss: str, margin_B: Tensor, beta: float, smoothing: float) -> Tensor:
+    """(B,) loss of each pair by its name: ``sigmoid``, ``ipo`` or ``hinge``."""
+    if loss == "ipo":
+        return (margin_B - 1 / (2 * beta)) ** 2
+    if loss == "hinge":
+        return relu(1 - beta * margin_B)
+    return smoothed(beta * margin_B, smoothing)
 
 
 def smoothed(logits_B: Tensor, smoothing: float) -> Tensor:

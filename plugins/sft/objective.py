@@ -13,6 +13,9 @@ from core.api import Batch, Example, Loss, Objective, Row, RowError, Tokens, ans
 from plugins.sft.cross_entropy import cross_entropy
 from plugins.sft.options import SFTOptions
 
+NEVER = -1.0
+"""Marks a message that is not learned at all, whatever ``prompt_weight`` is."""
+
 
 class SFT(Objective):
     """``-sum_N w log p(token | all before)``, over the supervised tokens of the step."""
@@ -26,6 +29,7 @@ class SFT(Objective):
         """One sequence, of which the assistant's text and its end token are supervised.
 
         A message may have a ``weight`` of its own, as OpenAI's format has it; a row has one in its column ``weight``.
+        A message of weight 0 is not learned at all; ``prompt_weight`` is for what is read and no answer.
 
         Raises:
             RowError: the row holds no answer, or a weight is no number.
@@ -37,20 +41,22 @@ class SFT(Objective):
             tokens = answer_tokens(tokenizer, row.get("prompt"), row["completion"], tools=row.get("tools"))
         rest = self.options.prompt_weight
         weight = 1.0 if row.get("weight") in (None, "") else _number("weight", row["weight"], above_zero=True)
-        return {"completion": Tokens(tokens.ids, [weight * (w or rest) for w in tokens.loss_weights])}
+        return {"completion": Tokens(tokens.ids, [weight * (max(w, 0.0) if w else rest) for w in tokens.loss_weights])}
 
     def _weights(self, messages: Any) -> list[float] | None:
         """One a message; None where every assistant's counts the same."""
         if not isinstance(messages, Sequence) or not all(isinstance(message, Mapping) for message in messages):
             return None  # the template's check says what is wrong
         said = cast("Sequence[Mapping[str, Any]]", messages)
+        given = [
+            1.0 if message.get("weight") is None else _number(f"messages[{i}].weight", message["weight"])
+            for i, message in enumerate(said)
+        ]
         answers = [i for i, message in enumerate(said) if message.get("role") == "assistant"]
         learned = answers[-1:] if self.options.turns == "last" else answers
-        weights = [0.0] * len(said)
-        for i in learned:
-            given = said[i].get("weight")
-            weights[i] = 1.0 if given is None else _number(f"messages[{i}].weight", given)
-        return None if all(weights[i] == 1.0 for i in answers) else weights
+        unlearned = NEVER if self.options.prompt_weight else 0.0
+        weights = [(weight if i in learned else 0.0) if weight else unlearned for i, weight in enumerate(given)]
+        return None if weights == [float(i in answers) for i in range(len(said))] else weights
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """The sum of the negative log-probabilities and the sum of their weights."""

@@ -48,7 +48,7 @@ def read(files, tiny_model, monkeypatch):
         screen = Console(file=io.StringIO(), highlight=False, width=120)
         try:
             plan = make_plan(core.configure([f"model.path={tiny_model}", *USUAL, *typed]))
-            stages.describe(screen, plan, stages.read(plan), None)
+            stages.describe(screen, plan, stages.read(plan))
         except UserError as error:
             return 2, str(error)
         said = screen.file.getvalue()

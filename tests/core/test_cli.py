@@ -51,6 +51,7 @@ WRONG = {
     "data=jsonl data.train=a,b": "or a folder that holds them; add -m for a run each; text is",
     "data=jsonl data.train=[a,b]": "fix: data.train=a 'data.mix={b: 1}', or a folder that holds them\n",
     'data=jsonl data.train="a': "quote it",
+    "data=jsonl data.train=a data.columns.promt=x": "did you mean data.columns.prompt?",
     "data.on_bad_row=ignore": "stop|skip",
     "trainer.max_epochs=-1": "trainer.max_steps=1000",
     "trainer.max_stepz=3": "did you mean trainer.max_steps?",

@@ -203,6 +203,15 @@ def test_five_of_each_kind_are_shown_and_the_rest_counted(tokenizer):
     assert lines[7:] == ["... and 3 more of this kind: completion: is empty", "10 of 11 rows cannot be used"]
 
 
+def test_a_kind_is_said_with_the_values_that_all_of_its_rows_share(tokenizer):
+    rows = [pair(), *[pair(weight=weight) for weight in (-1, "x", "it's", -2.5, -3, "y, not a number", "z" * 100)]]
+    with pytest.raises(UserError) as caught:
+        encoding(rows, tokenizer)
+    assert caught.value.what.splitlines()[-2].strip() == (
+        "... and 2 more of this kind: weight: is ..., not a number above 0"
+    )
+
+
 def test_skipping_every_row_leaves_nothing(tokenizer):
     with pytest.raises(UserError, match="3 of 3 rows cannot be used") as caught:
         encoding([pair(completion="")] * 3, tokenizer, on_bad_row="skip")

@@ -13,8 +13,8 @@ from core.compose import configure
 from core.contracts import DataSource, Head
 from core.data import encode
 from core.errors import RowError, UserError
-from core.formats import CANONICAL, FORMATS, canonical, recognise
-from core.options import DataOptions
+from core.formats import FORMATS, canonical, recognise
+from core.options import COLUMNS, DataOptions
 from core.rows import prepared, read_rows
 
 COMMON = yaml.safe_load((Path(__file__).parents[2] / "conf" / "data" / "common.yaml").read_text())
@@ -55,18 +55,54 @@ def test_unknown_columns_are_listed_with_what_to_type():
     with pytest.raises(UserError) as caught:
         recognise(["question", "answer"], "auto", {})
     assert "answer, question" in caught.value.what
-    assert caught.value.fix.startswith("data.columns.prompt=")
+    assert caught.value.fix == "data.columns.prompt=question data.columns.completion=answer"
+
+
+@pytest.mark.parametrize(
+    ("columns", "fix"),
+    [
+        (["Prompt", "COMPLETION"], "did you mean data.columns.prompt=Prompt data.columns.completion=COMPLETION?"),
+        (["context", "question", "answer"], "data.columns.prompt=question data.columns.completion=answer"),
+        (["Query", "Response", "id"], "data.columns.prompt=Query data.columns.completion=Response"),
+        (["input", "output"], "data.columns.prompt=input data.columns.completion=output"),
+        (["prompt", "answer"], "data.columns.completion=answer"),
+        (["dialog"], "data.columns.messages=dialog"),
+        (
+            ["question_id", "User Question", "model_answer"],
+            "'data.columns.prompt=\"User Question\"' data.columns.completion=model_answer",
+        ),
+        (
+            ["question", "best answer", "wrong answer"],  # which of the two cannot be told
+            "data.columns.prompt=COLUMN data.columns.completion=COLUMN, or data.columns.messages=COLUMN",
+        ),
+        (["my prompt", "completion"], "did you mean 'data.columns.prompt=\"my prompt\"'?"),
+        (["a", "b"], "data.columns.prompt=COLUMN data.columns.completion=COLUMN, or data.columns.messages=COLUMN"),
+        (["What is it?", "7"], "if line 1 is a row, write the columns' names above it, such as prompt,completion"),
+    ],
+)
+def test_columns_of_other_names_are_mapped_by_what_the_error_says(columns, fix):
+    with pytest.raises(UserError) as caught:
+        recognise(columns, "auto", {})
+    assert caught.value.fix == fix
+    assert ("line 1 was taken as the header" in caught.value.what) == fix.startswith("if line 1")
+
+
+def test_a_mapping_that_the_error_says_is_taken_as_it_is(monkeypatch):
+    import shlex
+
+    import core
+
+    with pytest.raises(UserError) as caught:
+        recognise(["the question", "answer"], "auto", {"prompt": "question"})
+    pasted = shlex.split(caught.value.fix.partition("?")[0].removeprefix("did you mean "))
+    config = core.configure(["data=jsonl", "data.train=x", *pasted])
+    assert config.options["data"].columns == {"prompt": "the question"}
 
 
 def test_a_column_that_is_not_in_the_file_is_refused():
     with pytest.raises(UserError, match=r"data\.columns\.prompt=qestion.*no such column") as caught:
         recognise(["question", "answer"], "auto", {"prompt": "qestion"})
-    assert caught.value.fix == "one of answer, question"
-
-
-def test_a_canonical_name_that_does_not_exist_is_refused():
-    with pytest.raises(UserError, match=r"data\.columns\.promt"):
-        recognise(["question"], "auto", {"promt": "question"})
+    assert caught.value.fix == "did you mean data.columns.prompt=question?  one of answer, question"
 
 
 @pytest.mark.parametrize("more", ["", "  ", None])
@@ -108,7 +144,7 @@ def test_columns_can_be_swapped():
 
 @CALM
 @given(
-    row=st.dictionaries(st.sampled_from([*CANONICAL, "instruction", "input", "output", "id"]), st.none() | st.text()),
+    row=st.dictionaries(st.sampled_from([*COLUMNS, "instruction", "input", "output", "id"]), st.none() | st.text()),
     form=st.sampled_from(sorted(FORMATS)),
 )
 def test_a_row_has_all_its_columns_or_is_an_error(row, form):

@@ -200,6 +200,6 @@ def test_the_tolerance_that_an_error_proposes_is_enough():
 
 def test_columns_that_nothing_reads_are_named_whatever_they_are_called():
     (line,) = lint(Facts(rows=1, unused=("[/red]", "a\nb", "c" * 1000, "\udc00")), Facts(), 1.0, 8)
-    assert line == r"columns that nothing reads: [/red], 'a\nb', " + "c" * 40 + r"..., '\udc00'"
+    assert line == r"columns that nothing reads: '[/red]', 'a\nb', " + "c" * 40 + r"..., '\udc00'"
     (line,) = lint(Facts(rows=1, unused=tuple(f"{i:03}" for i in range(100))), Facts(), 1.0, 8)
     assert line.endswith("018, 019 and 80 more")

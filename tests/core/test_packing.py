@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning.pytorch import Callback
 from small_models import LAYOUTS, MODELS, Whole, build, examples, plain, plainly, weights
 
+import core
 from core import attention
 from core.batch import lay_out
 from core.contracts import Head, Tokens
+from core.errors import Interrupted
 from core.groups import groups, members
 from core.layout import choose
 from core.logprobs import token_logprobs
 from core.micro_batches import batches
+from core.resume import resume
 
 MAX_LENGTH = 24
 LENGTHS = [12, 3, 20, 7, 2, 24, 9, 5, 16, 4]
@@ -107,3 +112,32 @@ def test_another_document_changes_nothing(name, layout):
     changed = (before.sum("completion") - after.sum("completion")).abs()
     assert changed[[0, 2, 3]].max() < 1e-6
     assert changed[1] > 0.01
+
+
+class Stopping(Callback):
+    """Sends the signal that Ctrl-C sends, during a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer, *given) -> None:
+        if trainer.global_step == self.step - 1:
+            signal.raise_signal(signal.SIGINT)
+
+
+# 7 steps an epoch
+@pytest.mark.parametrize("step", [3, 7, 11])
+def test_a_packed_run_that_was_stopped_goes_on_exactly(tmp_path, monkeypatch, tiny_model, rows_jsonl, step):
+    monkeypatch.chdir(tmp_path)
+    typed = [
+        "method=lora", "method.dropout=0.2", f"model.path={tiny_model}", "model.dtype=float32", "data=jsonl",
+        f"data.train={rows_jsonl}", "data.packing=true", "data.max_length=128", "data.batch_size=2",
+        "trainer.accelerator=cpu", "trainer.max_epochs=2", "optim.lr=1e-2", "metric=none",
+    ]  # fmt: skip
+    whole = core.train(core.configure(typed))
+    with pytest.raises(Interrupted):
+        core.train(core.configure([*typed, "run.dir=stopped"]), watch=[Stopping(step)])
+    assert len((tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()) == step
+    resumed = resume(tmp_path / "stopped")
+    steps, again = ([(m["loss"], m["tokens"]) for m in r.metrics if m["split"] == "train"] for r in (whole, resumed))
+    assert again == steps

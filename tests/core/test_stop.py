@@ -69,7 +69,9 @@ def test_a_run_that_was_stopped_at_any_step_goes_on_exactly(run, stop_after, mon
     stop_after(step)
     with pytest.raises(Interrupted) as stopped:
         run(*limits, "run.dir=stopped")
-    assert f"python -m core resume {tmp_path}/stopped" in stopped.value.__notes__[0]
+    (note,) = stopped.value.__notes__
+    assert note.startswith(f"stopped after step {step}, with a checkpoint; go on with: python -m core resume ")
+    assert note.endswith(f"{tmp_path}/stopped")
     assert len((tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()) == step
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
@@ -95,8 +97,19 @@ def test_a_signal_while_the_result_is_measured_loses_nothing(run, monkeypatch, t
     folder = tmp_path / "stopped"
     assert json.loads((folder / "status.json").read_text())["state"] == "stopped"
     assert isinstance(core.load_run(folder).generate("What is one plus two?", max_new_tokens=3), str)
-    with pytest.raises(UserError, match="was trained to its end and is saved"):
+    with pytest.raises(UserError, match="was trained to its end and is saved; it was stopped after that"):
         resume(folder)
+
+
+def test_a_run_that_failed_while_the_result_was_measured_says_so(tmp_path):
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "status.json").write_text('{"state": "failed", "error": "ValueError: no luck\\nmore", "seconds": 1}')
+    with pytest.raises(UserError) as caught:
+        resume(tmp_path)
+    assert caught.value.what == (
+        f"{tmp_path} was trained to its end and is saved; it failed after that: ValueError: no luck"
+    )
+    assert caught.value.fix == f'python -m core generate {tmp_path} "PROMPT"'
 
 
 def test_a_signal_while_the_result_is_saved_waits_for_it(run, monkeypatch, tmp_path):
@@ -177,8 +190,19 @@ def test_a_run_without_a_checkpoint_says_what_to_type(stopped):
     (stopped / "checkpoints" / "last.ckpt").unlink()
     with pytest.raises(UserError) as error:
         resume(stopped)
+    assert error.value.what == f"{stopped} holds no checkpoint; it was stopped"
     assert "python -m core method=lora" in error.value.fix
     assert "run.dir" not in error.value.fix
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_says_why(run, tmp_path):
+    with pytest.raises(UserError, match="the loss is nan"):
+        run("optim.lr=1e30", "trainer.max_steps=9", "run.dir=failed")
+    with pytest.raises(UserError) as error:
+        resume(tmp_path / "failed")
+    assert error.value.what.startswith(
+        f"{tmp_path / 'failed'} holds no checkpoint; it failed: the loss is nan at step "
+    )
 
 
 def test_what_was_logged_after_the_checkpoint_is_taken_back(stopped):

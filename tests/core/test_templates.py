@@ -156,11 +156,25 @@ def test_turns_and_weights_choose_what_is_learned(templated, name, turns, given_
     for i, ((_, answer), weight) in enumerate(zip(turns, given_weights, strict=False)):
         if weight is not None:
             messages[2 * i + 1]["weight"] = weight
+        if weight == 0 and rest:  # else it weighs what all other tokens do
+            wanted.append((answer, 0.0))
         if weight != 0 and (only == "all" or i == len(turns) - 1):
             wanted.append((answer, (row_weight or 1) * float(1 if weight is None else weight)))
     options = SFTOptions(name="sft", turns=only, prompt_weight=rest, label_smoothing=0.0, z_loss=0.0, neftune_alpha=0.0)
     tokens = SFT(options).encode({"messages": messages, "weight": row_weight}, tokenizer)["completion"]
     check(name, tokenizer, learned(tokenizer, tokens, rest * (row_weight or 1)), wanted)
+
+
+def test_the_weight_of_the_prompt_leaves_a_users_message_of_weight_0_alone(smollm2):
+    options = SFTOptions(name="sft", turns="all", prompt_weight=0.5, label_smoothing=0.0, z_loss=0.0, neftune_alpha=0.0)
+    messages = conversation(None, [("One?", "Two."), ("Three?", "Four.")])
+    messages[2]["weight"] = 0
+    tokens = SFT(options).encode({"messages": messages}, smollm2)["completion"]
+    assert learned(smollm2, tokens, 0.5) == [
+        ("Two.<|im_end|>", 1.0),
+        ("Three?<|im_end|>", 0.0),
+        ("Four.<|im_end|>", 1.0),
+    ]
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

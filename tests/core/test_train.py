@@ -104,6 +104,31 @@ def test_what_was_left_out_of_the_rows_is_said(run, tmp_path, capsys):
     assert "columns that nothing reads: id" in said
 
 
+def test_too_few_rows_to_hold_some_out_are_said_with_what_to_type(run, tmp_path, capsys):
+    lines = [json.dumps({"prompt": f"What is {i}?", "completion": f"{i}"}) for i in range(30)]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    typed = ["method=lora", "data.train=t.jsonl", "metric=loss", "trainer.max_steps=1"]
+    alone = run(*typed)
+    assert (
+        "  no rows are held out (none are below 40), so nothing is measured; data.validation=FILE names some\n"
+        in capsys.readouterr().out
+    )
+    assert repr(alone) == f"Result({alone.folder})"
+    (tmp_path / "v.jsonl").write_text("\n".join(lines[:3]))
+    measured = run(*typed, "data.validation=v.jsonl", "data.tolerance=1", "data.holdout=0")
+    assert repr(measured) == f"Result({measured.folder}, before {measured.before}, after {measured.after})"
+    assert str(measured.after).startswith("loss ")
+    with pytest.raises(UserError, match=r"data\.holdout=0\.5 beside data\.validation"):
+        run(*typed, "data.validation=v.jsonl", "data.holdout=0.5")
+
+
+def test_a_share_to_hold_out_is_refused_where_the_source_has_rows_of_its_own(tiny_model):
+    typed = [f"model.path={tiny_model}", "method=lora", "+data.holdout=0.0"]
+    with pytest.raises(UserError) as caught:
+        core.train(core.configure(typed))
+    assert caught.value.what == "data.holdout=0.0: data=reviews holds out rows of its own"
+
+
 def test_a_set_that_is_mostly_cut_is_refused(run, tmp_path):
     lines = [json.dumps({"prompt": f"What is {i}?", "completion": f"{i} " * (1 + i)}) for i in range(20, 40)]
     (tmp_path / "t.jsonl").write_text("\n".join(lines))

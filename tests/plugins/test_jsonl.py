@@ -168,6 +168,24 @@ def test_a_folder_is_all_its_files(tmp_path):
     assert files.origin("train", 1) == f"{tmp_path / 'b.jsonl'}:1"
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_rows_in_a_list_inside_an_object_are_told_from_a_row_with_a_list(tmp_path, indent):
+    wrapped = write(tmp_path / "rows.json", json.dumps({"version": "1", "data": [ONE, TWO]}, indent=indent))
+    with pytest.raises(UserError, match="its rows seem to be the list 'data'") as caught:
+        read(wrapped)
+    assert caught.value.fix.startswith("jq -c '.data[]' ")
+    row = {"messages": [{"role": "user", "content": "a"}], "tools": [{"type": "function"}], "tags": []}
+    assert read(write(tmp_path / "row.json", json.dumps(row)))[0] == [row]
+
+
+def test_an_array_in_a_jsonl_is_to_be_named_json(tmp_path):
+    with pytest.raises(UserError, match="is an array") as caught:
+        read(write(tmp_path / "rows.jsonl", json.dumps([ONE, TWO])))
+    assert caught.value.fix.startswith("name it rows.json, or: jq -c '.[]' ")
+    (tmp_path / "rows.jsonl").rename(tmp_path / "rows.json")
+    assert read(tmp_path / "rows.json")[0] == [ONE, TWO]
+
+
 def test_a_folder_without_rows_is_refused(tmp_path):
     write(tmp_path / "notes.md", "no rows")
     with pytest.raises(UserError, match="holds no file with rows"):

@@ -1,8 +1,9 @@
 """Log-probabilities of the supervised tokens of a batch, without the full logits ever existing.
 
 The whole model runs with one position of logits, its body's output is overheard, and the output layer is applied to
-the supervised positions only, in chunks. What a model does to its logits afterwards (Granite's scaling, Gemma's soft
-cap) is found by comparing with its own logits once, at the first batch.
+the supervised positions only: a slice of the vocabulary at a time (``core.output_layer``), or a chunk of the positions
+where it is no plain product. What a model does to its logits afterwards (Granite's scaling, Gemma's soft cap) is found
+by comparing with its own logits once, at the first batch.
 
 Shapes: B examples, N supervised tokens, C tokens of a chunk, T tokens, H hidden width, V vocabulary.
 """
@@ -23,7 +24,7 @@ from torch.profiler import record_function
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from core import attention
+from core import attention, output_layer
 from core.batch import LaidOut
 from core.contracts import Batch, LogProbs
 from core.ending import Ending, candidates
@@ -104,7 +105,7 @@ def token_logprobs(
             hidden_NH = _hidden(model, inner, batch)[batch.sources_N]
             head = cast(nn.Module, inner.get_output_embeddings())
             with record_function(OUTPUT_LAYER):
-                found = _in_chunks(hidden_NH, batch.targets_N, head, ending, wanted)
+                found = _of_hidden(hidden_NH, batch.targets_N, head, ending, wanted)
     more = {f"{name}_N": value for name, value in zip(wanted, found[1:], strict=True)}
     return TokenLogProbs(found[0], batch.loss_weights_N, batch, **more)
 
@@ -225,9 +226,23 @@ def _of_logits(logits_CV: Tensor, targets_C: Tensor, wanted: Sequence[str]) -> t
     return tuple(found)
 
 
+def _of_hidden(
+    hidden_NH: Tensor, targets_N: Tensor, head: nn.Module, ending: Ending, wanted: Sequence[str]
+) -> tuple[Tensor, ...]:
+    """(N,) log-probabilities, then one (N,) for each name in ``wanted``, without the full logits."""
+    if "uniform" in wanted or not output_layer.fits(head):
+        return _in_chunks(hidden_NH, targets_N, head, ending, wanted)
+    logprobs_N, logsumexp_N, entropy_N = output_layer.token_distribution(
+        hidden_NH, targets_N, head, ending, "entropy" in wanted
+    )
+    return logprobs_N, *({"logsumexp": logsumexp_N, "entropy": entropy_N}[name] for name in wanted)
+
+
 def _in_chunks(
     hidden_NH: Tensor, targets_N: Tensor, head: nn.Module, ending: Callable[[Tensor], Tensor], wanted: Sequence[str]
 ) -> tuple[Tensor, ...]:
+    """The same with the logits of a chunk at a time, for whatever layer makes them."""
+
     def chunk(hidden_CH: Tensor, targets_C: Tensor) -> tuple[Tensor, ...]:
         return _of_logits(ending(_product(head, hidden_CH)), targets_C, wanted)
 

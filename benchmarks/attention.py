@@ -1,4 +1,4 @@
-"""Attention over sequences in one row on this machine: per sequence or masked, torch's kernel or ours, forward and back.
+"""Attention over sequences in one row on this machine: per sequence or masked, torch's kernel or ours.
 
 Run: python benchmarks/attention.py
 """
@@ -33,8 +33,8 @@ def in_float32(q: Tensor, k: Tensor, v: Tensor, lengths: list[int]) -> Tensor:
 
 
 def ours(q: Tensor, k: Tensor, v: Tensor, lengths: list[int]) -> Tensor:
-    parts = zip(q[0].split(lengths, 1), k[0].split(lengths, 1), v[0].split(lengths, 1), strict=True)
-    return torch.cat([causal_attention(a, b, c, WIDTH**-0.5) for a, b, c in parts], 1)[None]
+    parts = zip(*(tensor[0].transpose(0, 1).split(lengths) for tensor in (q, k, v)), strict=True)
+    return torch.cat([causal_attention(a, b, c, WIDTH**-0.5) for a, b, c in parts])[None].transpose(1, 2)
 
 
 def masked(q: Tensor, k: Tensor, v: Tensor, lengths: list[int]) -> Tensor:

@@ -67,7 +67,8 @@ def attend(
         for q, k, v in zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True):
             length = q.shape[2]
             if halved and length >= SHORT:
-                pieces.append(causal_attention(q[0], k[0], v[0], kwargs["scaling"], window).transpose(0, 1)[None])
+                query_THD, key_TKD, value_TKD = (tensor[0].transpose(0, 1) for tensor in (q, k, v))
+                pieces.append(causal_attention(query_THD, key_TKD, value_TKD, kwargs["scaling"], window)[None])
                 continue
             if q.device.type == "cpu":
                 # torch's CPU kernel goes back through bfloat16 at a third of its speed in float32, and less exactly

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from small_models import LAYOUTS, MODELS, SMALL, VOCABULARY, Whole, build, examples, plain, plainly, weights
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from core import attention, logprobs
+from core import attention, logit_chunks, logprobs
 from core.batch import lay_out
 from core.contracts import Head
 from core.layout import choose
@@ -82,7 +82,7 @@ def test_chunks_change_nothing(monkeypatch):
     batch = lay_out(rows, "masked")
     whole = token_logprobs(model, batch, also=("uniform",)).uniform_N
     gradients = torch.autograd.grad(whole.sum(), list(model.parameters()))
-    monkeypatch.setattr(logprobs, "CHUNK", 2)
+    monkeypatch.setattr(logit_chunks, "CHUNK", 2)
     pieces = token_logprobs(model, batch, also=("uniform",)).uniform_N
     torch.testing.assert_close(pieces, whole)
     for a, b in zip(torch.autograd.grad(pieces.sum(), list(model.parameters())), gradients, strict=True):

@@ -521,6 +521,23 @@ def test_a_bug_inside_a_constructor_keeps_its_traceback(install):
         registry.make(registry.find("method", "thing"), None)
 
 
+def test_a_constructor_that_ends_the_process_names_the_part(install):
+    install("acme", plugin("acme"), code=CODE.replace("self.options = options", "raise SystemExit(5)"))
+    registry = discover()
+    with pytest.raises(UserError, match=r"method=thing of dist-acme: Thing\(options\) .*: it calls sys.exit\(5\)"):
+        registry.make(registry.find("method", "thing"), None)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [("SystemExit(5)", r"sys.exit\(5\)"), ("ValueError('odd')", "ValueError: odd")]
+)
+def test_options_that_raise_of_their_own_name_the_part(install, error, said):
+    options = OPTIONS + f"\n    def __post_init__(self):\n        raise {error}\n"
+    install("acme", plugin("acme"), options=options, more={"conf/method/thing.yaml": "name: thing\n"})
+    with pytest.raises(UserError, match=f"method=thing of dist-acme: options acme.options:Options cannot be .*{said}"):
+        core.configure(["method=thing"])
+
+
 # ----------------------------------------------------------------------------------------------------------- limiting
 def test_one_variable_limits_strangers_and_keeps_built_ins(install, monkeypatch):
     install("acme", "1 / 0")

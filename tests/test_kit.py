@@ -118,6 +118,17 @@ BROKEN = {
         "    def _round", "saved_and_loaded_in_another_process",
     ),
     "weightless": ("quantizer", "quantizer.py", "bits = 16.0", "bits = 0", "bits_say"),
+    "pretends": ("quantizer", "quantizer.py", "bits = 16.0", "bits = 4.0", "bits_say"),
+    "inflates": ("quantizer", "quantizer.py", "bits = 16.0", "bits = 32.0", "bits_say"),
+    "hoards": (
+        "quantizer", "quantizer.py", "                layer.levels", "                layer.original = {'weight': "
+        "layer.weight.detach().clone()}\n                layer.levels", "bits_say",
+    ),
+    "idles": (
+        "quantizer", "quantizer.py", "                    layer.weight.copy_(", "                    torch.clone(",
+        "layers_are_quantized",
+    ),
+    "conceals": ("quantizer", "quantizer.py", "    def quantized", "    def quantised", "layers_are_quantized"),
     "supplies": (
         "quantizer", "quantizer.py", "    def prepare", "    def dequantize(self, layer):\n        return getattr("
         "layer, 'weight', torch.zeros(1))\n\n    def prepare", "a_layer_that_holds_no_dense_weight",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType
 
-from core import contracts, hookspecs
+from core import capabilities, contracts, hookspecs
 from core.plugin_list import KINDS
 from core.records import Part
 from core.registry import AXES
@@ -32,7 +32,15 @@ def hooks() -> str:
     for axis, hook in AXES.items():
         spec = getattr(hookspecs, hook)
         lines += [f"## {hook}", f"Chosen with `{axis}=NAME`; `plugins new {KINDS[axis]} NAME` begins one.", _text(spec)]
-    return "\n\n".join([*lines, "## Part", _text(Part)]) + "\n"
+    return "\n\n".join([*lines, "## Part", _text(Part), *_words()]) + "\n"
+
+
+def _words() -> Iterator[str]:
+    """What ``provides``, ``requires`` and ``conflicts`` may hold."""
+    head, _, table = (inspect.getdoc(capabilities) or "").partition("\n\n")
+    yield "## Words"
+    yield f"{head} A plugin may have words of its own beside these."
+    yield table.replace("``", "`")
 
 
 def contracts_() -> str:

@@ -42,7 +42,7 @@ def test_show_says_all_about_a_part(capsys):
     for said in (
         "method=lora: low-rank update", "hooktune (plugins/lora)", "ready",
         "adapter, merge, several, switch, zero-start",
-        "dense-base or bitsandbytes", "https://arxiv.org/abs/2106.09685", "plugins.lora.method:LoRA",
+        "dense-base or linear-base or bitsandbytes", "https://arxiv.org/abs/2106.09685", "plugins.lora.method:LoRA",
         "method.rank: int = 16", "columns of A; 8 to 64 is usual",
     ):  # fmt: skip
         assert said in out

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pluggy
 
@@ -53,7 +53,8 @@ def load_options(offer: Offer) -> type:
     """The dataclass with the types of a part's options.
 
     Raises:
-        UserError: it cannot be imported, is no dataclass, lacks what all of its kind have, or has defaults in code.
+        UserError: it cannot be imported, is no dataclass, lacks what all of its kind have, has defaults in code, or
+            types that do not exist.
     """
     cls = _load(offer, offer.part.options, "options")
     if not (isinstance(cls, type) and is_dataclass(cls)):
@@ -64,6 +65,10 @@ def load_options(offer: Offer) -> type:
     given = [option.name for option in fields(cls) if option.init and not _required(option)]
     if given:
         raise PartError(offer, f"options {', '.join(given)} have defaults in code")
+    try:
+        get_type_hints(cls)
+    except Exception as error:  # whatever an annotation raises when it is looked up
+        raise PartError(offer, f"a type in {offer.part.options}: {reason(error)}") from error
     return cls
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,8 @@ from typing import Any
 
 from core.errors import UserError
 from core.loading import label, load_options, make_part, owner
+from core.modules import installed
+from core.part_yaml import check_values
 from core.records import API, Part
 
 HERE = Path(__file__).resolve().parent.parent
@@ -172,10 +173,10 @@ class Registry:
         return [(axis, name, list(who.values())) for (axis, name), who in owners.items() if len(who) > 1]
 
     def check_yaml(self, axis: str, name: str) -> None:
-        """A part's values are where Hydra finds them, in one place.
+        """Refuse a part whose values nobody ships, or two do, or which are for another axis.
 
         Raises:
-            UserError: nobody ships them, or two do.
+            UserError: as said.
         """
         for there, stem, owners in self.shadowed():
             if (there, stem) == (axis, name):
@@ -184,13 +185,19 @@ class Registry:
                     f"{axis}/{name}.yaml is shipped twice, {_by(owners)}",
                     f"uninstall one of them, or plugins.disable=[{others[-1]}]",
                 )
-        offers = self._offering(axis, name)
-        folders = [HERE / "conf", *(folder.path for folder in self.conf_dirs)]
-        if offers and not any((folder / axis / f"{name}.yaml").exists() for folder in folders):
+        offers, file = self._offering(axis, name), self.yaml_of(axis, name)
+        if file is not None and axis in AXES:
+            check_values(file, axis)
+        elif offers:
             raise UserError(
                 f"{label(offers[0])} ships no conf/{axis}/{name}.yaml",
                 f"reinstall {offers[0].distribution}, or tell its authors",
             )
+
+    def yaml_of(self, axis: str, name: str) -> Path | None:
+        """The file that Hydra takes."""
+        folders = [HERE / "conf", *(folder.path for folder in self.conf_dirs)]
+        return next((f for f in (folder / axis / f"{name}.yaml" for folder in folders) if f.exists()), None)
 
     def is_broken(self, folder: ConfDir) -> bool:
         """Whether the folder belongs to a plugin that could not be asked."""
@@ -224,17 +231,9 @@ def _usable(offer: Offer) -> Offer:
             f"pip install -U {offer.distribution if part.api < API else 'hooktune'}",
         )
     for module in part.needs:
-        if not _there(module):
+        if not installed(module):
             raise UserError(f"{offer.axis}={part.name} needs {module}", part.install or f"pip install {module}")
     return offer
-
-
-def _there(module: str) -> bool:
-    """Whether it is installed; only its top package is looked for, as finding a submodule imports its parents."""
-    try:
-        return importlib.util.find_spec(module.partition(".")[0]) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def _source(broken: Broken) -> str:

@@ -363,7 +363,12 @@ def test_an_entry_point_that_is_none_is_a_line(install, entries, line):
     ("record", "what"),
     [
         ("name=3", "Part.name is 3, not str"),
-        ("name=' '", "Part.name is empty"),
+        ("name=' '", "Part.name is ' ': only letters, digits, - and _ can be typed"),
+        ("name='a,b'", "Part.name is 'a,b': only letters, digits, - and _ can be typed"),
+        ("name='../lora'", "Part.name is '../lora': only letters, digits, - and _ can be typed"),
+        (r"name='new\nline'", r"Part.name is 'new\nline': only letters, digits, - and _ can be typed"),
+        (r"summary='a\nerror: b'", r"Part.summary is 'a\nerror: b', not one line to print"),
+        (r"summary='\x1b[31m'", r"Part.summary is '\x1b[31m', not one line to print"),
         ("name=['thing']", "Part.name is ['thing'], not str"),
         ("summary=None", "Part.summary is None, not str"),
         ("needs=('json')", "Part.needs is 'json', not tuple[str, ...]"),
@@ -408,13 +413,27 @@ def test_options_without_what_all_of_their_kind_have_are_refused(install, axis, 
         ("x = 1\n", CODE, "name: thing\n", "acme.options has no Options"),
         (OPTIONS, "def (:\n", "name: thing\n", "target acme.code:Thing: syntax error in "),
         (OPTIONS, "x = 1\n", "name: thing\n", "acme.code has no Thing"),
+        (OPTIONS, CODE, "name: [\n", "YAML:2: is not yaml: "),
+        (OPTIONS, CODE, "- name\n", "YAML holds no values"),
+        (OPTIONS, CODE, "# @package _global_\nname: thing\n", "YAML is for _global_ and not for method"),
+        (OPTIONS + "    x: 'Nope'\n", CODE, "name: thing\nx: 1\n", "a type in acme.options:Options: NameError"),
+        (
+            OPTIONS + "    def __post_init__(self):\n        1 / 0\n",
+            CODE,
+            "name: thing\n",
+            "options acme.options:Options cannot be made: ZeroDivisionError",
+        ),
     ],
 )
-def test_a_part_that_is_faulty_is_not_called_ready(install, options, code, yaml, state):
+def test_a_part_that_is_faulty_is_not_called_ready(install, tmp_path, options, code, yaml, state):
     files = {} if yaml is None else {"conf/method/thing.yaml": yaml}
     install("acme", plugin("acme"), options=options, code=code, more=files)
     registry = discover()
-    assert plugin_state(registry, registry.find("method", "thing")).startswith(state)
+    said = plugin_state(registry, registry.find("method", "thing"))
+    assert said.replace(str(tmp_path / "acme" / "conf" / "method" / "thing.yaml"), "YAML").startswith(state)
+    if code == CODE:
+        with pytest.raises(UserError, match=r"acme|thing\.yaml"):
+            core.configure(["method=thing"])
     assert plugin_state(registry, registry.find("method", "lora")) == "ready"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from core.errors import UserError
 from core.loading import label, load_options, make_part, owner
+from core.manners import watched
 from core.modules import installed
 from core.part_yaml import check_values
 from core.records import API, Part
@@ -129,9 +130,12 @@ class Registry:
             UserError: it cannot be imported, is no dataclass, or has defaults in code.
         """
         had_torch = "torch" in sys.modules
-        loaded = load_options(offer)
+        who = f"options of {offer.axis}={offer.part.name} ({offer.distribution})"
+        with watched() as did:
+            loaded = load_options(offer)
+        self.notes += [f"{who}: their module {what} when it is imported" for what in did]
         if not had_torch and "torch" in sys.modules:
-            self.notes.append(f"options of {offer.axis}={offer.part.name} ({offer.distribution}) import torch: slow")
+            self.notes.append(f"{who} import torch: slow")
         return loaded
 
     def make(self, offer: Offer, options: Any) -> Any:

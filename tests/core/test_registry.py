@@ -265,8 +265,36 @@ def test_yaml_of_a_broken_plugin_hides_nothing(install):
 
 def test_an_interrupt_is_no_broken_plugin(install):
     install("acme", "raise KeyboardInterrupt")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as error:
         discover()
+    assert error.value.__notes__ == ["interrupted while plugin acme (dist-acme) was imported"]
+
+
+LOUD = "import os, sys\nprint('HELLO')\nos.write(1, b'RAW')\nos.system('echo CHILD')\nprint('OH', file=sys.stderr)\n"
+
+
+def test_what_a_plugin_prints_when_it_is_imported_is_a_note(install, capfd):
+    more = {"conf/method/thing.yaml": "name: thing\n"}
+    install("acme", LOUD + plugin("acme"), options=LOUD + OPTIONS, more=more)
+    config = core.configure(["method=thing"])
+    assert config.registry.warnings(config.asked) == [
+        "plugin acme (dist-acme) prints when it is imported",
+        "options of method=thing (dist-acme): their module prints when it is imported",
+    ]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_plugin_changes_when_it_is_imported_is_put_back_and_a_note(install, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACME", "0")
+    changes = "import os, sys\nos.chdir('/')\nsys.argv.append('seed=1')\nos.environ['ACME'] = '1'\n"
+    install("acme", changes + plugin("acme"))
+    typed = [*sys.argv]
+    assert discover().warnings({}) == [
+        f"plugin acme (dist-acme) changes {what} when it is imported"
+        for what in ("the current folder", "the command line", "ACME in the environment")
+    ]
+    assert (Path.cwd(), sys.argv) == (tmp_path, typed)
 
 
 def test_one_module_under_two_names_is_asked_once(install):

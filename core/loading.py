@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import re
 import sys
@@ -18,6 +17,7 @@ import pluggy
 
 from core import contracts
 from core.errors import UserError
+from core.modules import find
 from core.options import DataOptions, MetricOptions, OptimOptions
 
 if TYPE_CHECKING:
@@ -137,14 +137,14 @@ def look_at(offer: Offer) -> None:
     """
     module, _, attribute = offer.part.target.partition(":")
     try:
-        spec = importlib.util.find_spec(module)
+        spec = find(module)
         if spec is None or spec.origin is None:
             raise PartError(offer, f"there is no module {module}")
         source = Path(spec.origin).read_text(encoding="utf-8") if spec.origin.endswith(".py") else attribute
         compile(source, spec.origin, "exec")
     except UserError:
         raise
-    except BaseException as error:  # what finding it or its package raises, and sys.exit
+    except Exception as error:  # what finding and reading it raises
         raise PartError(offer, f"target {offer.part.target}: {reason(error)}") from error
     if not re.search(rf"\b{re.escape(attribute)}\b", source) and "import *" not in source:
         raise PartError(offer, f"{module} has no {attribute}")

@@ -465,6 +465,20 @@ def test_a_part_that_is_faulty_is_not_called_ready(install, tmp_path, options, c
     assert plugin_state(registry, registry.find("method", "lora")) == "ready"
 
 
+@pytest.mark.parametrize("deep", ["acme.deep.code", "acme.bare.code"])
+def test_a_target_is_looked_for_without_running_its_package(install, deep):
+    more = {
+        "deep/__init__.py": "raise SystemExit('never imported')",
+        "deep/code.py": CODE,
+        "bare/code.py": CODE,  # a namespace
+        "conf/method/thing.yaml": "name: thing\n",
+    }
+    install("acme", plugin("acme").replace("acme.code", deep), more=more)
+    registry = discover()
+    assert plugin_state(registry, registry.find("method", "thing")) == "ready"
+    assert not {"acme.deep", "acme.bare"} & set(sys.modules)
+
+
 def test_a_yaml_in_another_encoding_does_not_end_the_help(install, capsys):
     install("acme", plugin("acme"))
     folder = Path(sys.modules["acme"].__file__).parent if "acme" in sys.modules else Path(sys.path[0]) / "acme"

@@ -49,6 +49,10 @@ class PartError(UserError):
         super().__init__(f"{label(offer)}: {what}", tell)
 
 
+class NotInstalledError(UserError):
+    """A part lacks somebody else's package."""
+
+
 def load_options(offer: Offer) -> type:
     """The dataclass with the types of a part's options.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from core.loading import label, load_options, make_part, owner
+from core.loading import NotInstalledError, label, load_options, make_part, owner
 from core.manners import watched
 from core.modules import installed
 from core.part_yaml import check_values
@@ -236,7 +236,7 @@ def _usable(offer: Offer) -> Offer:
         )
     for module in part.needs:
         if not installed(module):
-            raise UserError(f"{offer.axis}={part.name} needs {module}", part.install or f"pip install {module}")
+            raise NotInstalledError(f"{offer.axis}={part.name} needs {module}", part.install or f"pip install {module}")
     return offer
 
 

@@ -183,6 +183,10 @@ BROKEN = {
         "data", "source.py", "    def rows", "    def origin(self, split, index):\n        return 'somewhere'\n\n"
         "    def rows", "every_row_has_a_place",
     ),
+    "wanders": (
+        "data", "source.py", "    def rows", "    def fingerprint(self):\n        return str(hash('rows'))\n\n"
+        "    def rows", "its_fingerprint",
+    ),
     "empties": ("data", "source.py", "pairs[held_out:]", "pairs[:0]", "there_are_rows"),
     "speaks": (
         "data", "source.py", "for a, b in chosen]", "for a, b in chosen] if split == 'train' else ['a row']",

@@ -94,6 +94,31 @@ BROKEN = {
         "peft", "method.py", "    def config", "    def merge(self, model, quantizer):\n        return model\n\n"
         "    def config", "merged_equals",
     ),
+    "halts": (
+        "peft", "method.py", "    def config", "    def using(self, model, adapters):\n        from contextlib import "
+        "contextmanager\n\n        self.inner = super().using(model, adapters)\n\n        @contextmanager\n        "
+        "def inside():\n            self.inner.__enter__()\n            yield\n            self.inner.__exit__(None, "
+        "None, None)\n\n        return inside()\n\n    def config", "switched_off_it_is_the_base",
+    ),
+    "deadens": (
+        "method", "method.py", "        return model", "        trained = [p for p in model.parameters() if "
+        "p.requires_grad]\n        trained[-1].register_hook(lambda given: given * 0)\n        return model",
+        "gradient_reaches_exactly",
+    ),
+    "prefers": (
+        "peft", "method.py", "    def config", "    def using(self, model, adapters):\n        return super().using("
+        "model, adapters[:1])\n\n    def config", "a_second_adapter",
+    ),
+    "mislays": (
+        "peft", "method.py", "    def config", "    def save(self, model, folder, adapter):\n        super().save("
+        "model, folder, 'default')\n\n    def config", "one_of_several",
+    ),
+    "swells": (
+        "peft", "method.py", "    def config", "    def merge(self, model, quantizer):\n        held = any(map("
+        "quantizer.quantized, model.modules()))\n        merged = super().merge(model, quantizer)\n"
+        "        merged.lm_head.weight.data.mul_(1 + held)\n        return merged\n\n    def config",
+        "what_it_claims",
+    ),
     "mingles": (
         "peft", "method.py", "    def config", "    def apply(self, model, context):\n"
         "        model = super().apply(model, context)\n        for name, parameter in model.named_parameters():\n"

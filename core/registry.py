@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from core.loading import label, load_options, make_part, owner
+from core.loading import NotInstalledError, label, load_options, make_part, owner
+from core.manners import watched
+from core.modules import installed
+from core.part_yaml import check_values
 from core.records import API, Part
 
 HERE = Path(__file__).resolve().parent.parent
@@ -128,9 +130,12 @@ class Registry:
             UserError: it cannot be imported, is no dataclass, or has defaults in code.
         """
         had_torch = "torch" in sys.modules
-        loaded = load_options(offer)
+        who = f"options of {offer.axis}={offer.part.name} ({offer.distribution})"
+        with watched() as did:
+            loaded = load_options(offer)
+        self.notes += [f"{who}: their module {what} when it is imported" for what in did]
         if not had_torch and "torch" in sys.modules:
-            self.notes.append(f"options of {offer.axis}={offer.part.name} ({offer.distribution}) import torch: slow")
+            self.notes.append(f"{who} import torch: slow")
         return loaded
 
     def make(self, offer: Offer, options: Any) -> Any:
@@ -172,10 +177,10 @@ class Registry:
         return [(axis, name, list(who.values())) for (axis, name), who in owners.items() if len(who) > 1]
 
     def check_yaml(self, axis: str, name: str) -> None:
-        """A part's values are where Hydra finds them, in one place.
+        """Refuse a part whose values nobody ships, or two do, or which are for another axis.
 
         Raises:
-            UserError: nobody ships them, or two do.
+            UserError: as said.
         """
         for there, stem, owners in self.shadowed():
             if (there, stem) == (axis, name):
@@ -184,13 +189,19 @@ class Registry:
                     f"{axis}/{name}.yaml is shipped twice, {_by(owners)}",
                     f"uninstall one of them, or plugins.disable=[{others[-1]}]",
                 )
-        offers = self._offering(axis, name)
-        folders = [HERE / "conf", *(folder.path for folder in self.conf_dirs)]
-        if offers and not any((folder / axis / f"{name}.yaml").exists() for folder in folders):
+        offers, file = self._offering(axis, name), self.yaml_of(axis, name)
+        if file is not None and axis in AXES:
+            check_values(file, axis)
+        elif offers:
             raise UserError(
                 f"{label(offers[0])} ships no conf/{axis}/{name}.yaml",
                 f"reinstall {offers[0].distribution}, or tell its authors",
             )
+
+    def yaml_of(self, axis: str, name: str) -> Path | None:
+        """The file that Hydra takes."""
+        folders = [HERE / "conf", *(folder.path for folder in self.conf_dirs)]
+        return next((f for f in (folder / axis / f"{name}.yaml" for folder in folders) if f.exists()), None)
 
     def is_broken(self, folder: ConfDir) -> bool:
         """Whether the folder belongs to a plugin that could not be asked."""
@@ -224,17 +235,9 @@ def _usable(offer: Offer) -> Offer:
             f"pip install -U {offer.distribution if part.api < API else 'hooktune'}",
         )
     for module in part.needs:
-        if not _there(module):
-            raise UserError(f"{offer.axis}={part.name} needs {module}", part.install or f"pip install {module}")
+        if not installed(module):
+            raise NotInstalledError(f"{offer.axis}={part.name} needs {module}", part.install or f"pip install {module}")
     return offer
-
-
-def _there(module: str) -> bool:
-    """Whether it is installed; only its top package is looked for, as finding a submodule imports its parents."""
-    try:
-        return importlib.util.find_spec(module.partition(".")[0]) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def _source(broken: Broken) -> str:

@@ -19,6 +19,13 @@ def test_generated_pages_are_up_to_date(page, function):
     assert (DOCS / page).read_text() == generate[function](), "python docs/generate.py"
 
 
+def test_contracts_are_written_as_the_code_has_them():
+    text = (DOCS / "contracts.md").read_text()
+    assert "    rows(self, split: Literal['train', 'validation']) -> " in text
+    assert "## PeftMethod\n" in text
+    assert "### PeftMethod.config (needed)" in text
+
+
 def test_every_hook_has_a_heading():
     text = (DOCS / "hooks.md").read_text()
     assert set(re.findall(r"^## (hooktune_\w+)$", text, re.MULTILINE)) == set(AXES.values())

@@ -26,6 +26,25 @@ def test_every_scaffold_passes_the_kit_unchanged(tmp_path):
     assert done.returncode == 0, done.stdout[-6000:]
 
 
+def test_a_quantizer_with_layers_of_its_own_is_trained_on(tmp_path, tiny_model, rows_jsonl):
+    """It provides ``linear-base`` and nothing else."""
+    project = new_plugin("quantizer", "own", tmp_path)
+    package = project / "hooktune_own"
+    for file, before, after in (
+        ("__init__.py", '{"dense-base", "trainable-base"}', '{"linear-base"}'),
+        ("quantizer.py", "class Own", "class Levels(nn.Linear):\n    pass\n\n\nclass Own"),
+        ("quantizer.py", "layer.levels", "layer.__class__ = Levels\n                layer.levels"),
+    ):
+        text = (package / file).read_text()
+        assert before in text
+        (package / file).write_text(text.replace(before, after))
+    usual = [f"model.path={tiny_model}", "trainer.max_steps=2", "trainer.accelerator=cpu", "metric=none"]
+    usual += ["-m", "method=lora,adapters", "quant=own", "data=jsonl", f"data.train={rows_jsonl}"]
+    command = [sys.executable, "-m", "core", *usual]
+    done = subprocess.run(command, cwd=tmp_path, env=on_path(project), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [

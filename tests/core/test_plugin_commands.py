@@ -42,7 +42,7 @@ def test_show_says_all_about_a_part(capsys):
     for said in (
         "method=lora: low-rank update", "hooktune (plugins/lora)", "ready",
         "adapter, merge, several, switch, zero-start",
-        "dense-base or bitsandbytes", "https://arxiv.org/abs/2106.09685", "plugins.lora.method:LoRA",
+        "dense-base or linear-base or bitsandbytes", "https://arxiv.org/abs/2106.09685", "plugins.lora.method:LoRA",
         "method.rank: int = 16", "columns of A; 8 to 64 is usual",
     ):  # fmt: skip
         assert said in out
@@ -136,6 +136,32 @@ def test_none_of_them_imports_torch(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path, env=environment, timeout=300)
+
+
+@pytest.mark.parametrize(
+    ("record", "said", "fix"),
+    [
+        ("name='lora'", "method=lora is offered twice", "uninstall one of them, or plugins.disable=[odd]"),
+        ("name='odd', api=9", "written for version 9 of the contracts", "pip install -U hooktune"),
+        ("name='odd'", "ships no conf/method/odd.yaml", "reinstall acme-odd"),
+    ],
+)
+def test_doctor_counts_what_cannot_be_chosen(monkeypatch, tmp_path, capsys, record, said, fix):
+    hook = "from core.api import Part, hookimpl\n\n\n@hookimpl\ndef hooktune_methods():\n"
+    part = f"    yield Part({record}, target='m:T', options='m:O', summary='odd')\n"
+    (tmp_path / "acme_odd.py").write_text(hook + part)
+    info = tmp_path / "acme_odd-2.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-odd\nVersion: 2.1\n")
+    (info / "entry_points.txt").write_text("[hooktune]\nodd = acme_odd\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("core.doctor.accelerator", lambda: ("none", False))
+    code, out, _ = typed("doctor", capsys=capsys)
+    sys.modules.pop("acme_odd")
+    assert code == 1
+    assert out.count(said) == 1
+    assert f"fix: {fix}" in out
+    assert "1 wrong" in out
 
 
 def test_doctor_names_what_is_broken_and_what_to_type(tmp_path):

@@ -18,6 +18,7 @@ import pluggy
 from core import contracts
 from core.errors import UserError
 from core.options import DataOptions, MetricOptions, OptimOptions
+from core.returned import MADE_AS
 
 if TYPE_CHECKING:
     from core.registry import Offer
@@ -79,7 +80,23 @@ def make_part(offer: Offer, options: Any) -> Any:
         inspect.signature(cls).bind(options)
     except TypeError as error:
         raise UserError(f"{label(offer)}: {cls.__name__}(options) cannot be made: {error}", _tell(offer)) from None
-    return cls(options)
+    made = cls(options)
+    unset = [name for name in kind.__annotations__ if not hasattr(made, name)]
+    if unset:
+        raise UserError(f"{label(offer)}: {cls.__name__} does not set {', '.join(unset)}", _tell(offer))
+    if offer.axis == "method":
+        _check_saves(offer, made)
+    object.__setattr__(made, MADE_AS, label(offer))  # a part may be a frozen dataclass
+    return made
+
+
+def _check_saves(offer: Offer, method: contracts.Method) -> None:
+    """What is trained for hours must be found again: where it is saved, and how it is loaded."""
+    if method.saves not in ("adapter", "model"):
+        raise UserError(f"{label(offer)}: saves is {method.saves!r}, neither 'adapter' nor 'model'", _tell(offer))
+    if method.saves == "adapter" and type(method).load is contracts.Method.load:
+        name = type(method).__name__
+        raise UserError(f"{label(offer)}: {name} saves an adapter and does not define load", _tell(offer))
 
 
 def import_first(offers: Iterable[Offer]) -> None:

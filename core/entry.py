@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.compose import Config
+from core.errors import UserError
 from core.loading import import_first
 
 if TYPE_CHECKING:
@@ -24,9 +25,13 @@ def train(config: Config, resume: Path | None = None, watch: Sequence[Callback] 
         watch: Further callbacks that look on while it trains.
 
     Raises:
-        UserError: something is wrong with the config, the data or the model.
+        UserError: ``config`` is none, or something is wrong with the config, the data or the model.
         Interrupted: a signal came; the folder holds a checkpoint, or what was trained when it came late.
     """
+    if not isinstance(config, Config):  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no pyright
+        raise UserError(
+            f"core.train takes a config, not a {type(config).__name__}", "core.train(core.configure([...]))"
+        )
     import_first(config.offers.values())
     from core import run
 

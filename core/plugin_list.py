@@ -14,6 +14,7 @@ import yaml
 from core.discovery import discover
 from core.errors import UserError
 from core.loading import label, look_at, owner
+from core.named import named
 from core.registry import AXES, HERE, Offer, Registry
 
 KINDS = {axis: hook.removeprefix("hooktune_").rstrip("s") for axis, hook in AXES.items()}
@@ -51,10 +52,10 @@ def show_part(name: str) -> int:
     """Print all about the parts of this name.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or the plugin that would offer it is broken.
     """
     registry = discover()
-    found = [offer for offer in registry.offers if offer.part.name == name]
+    found = named(registry, name)
     if not found:
         names = sorted({offer.part.name for offer in registry.offers})
         near = get_close_matches(name, names, 1)

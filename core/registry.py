@@ -196,12 +196,15 @@ class Registry:
         """Whether the folder belongs to a plugin that could not be asked."""
         return any((b.plugin, b.distribution) == (folder.plugin, folder.distribution) for b in self.broken)
 
+    def suspects(self, axis: str, name: str) -> list[Broken]:
+        """Broken plugins that would offer it, by their own name or a yaml's."""
+        return [broken for broken in self.broken if self._may_offer(broken, axis, name)]
+
     def _offering(self, axis: str, name: str) -> list[Offer]:
         return [offer for offer in self.offers if (offer.axis, offer.part.name) == (axis, name)]
 
     def _unknown(self, axis: str, name: str) -> UserError:
-        suspects = [broken for broken in self.broken if self._may_offer(broken, axis, name)]
-        if suspects:
+        if suspects := self.suspects(axis, name):
             reasons = "; ".join(f"{_source(broken)} is broken: {broken.reason}" for broken in suspects)
             return UserError(f"{axis}={name} cannot be offered: {reasons}", f"mend or reinstall {_source(suspects[0])}")
         near = get_close_matches(name, self.names(axis), 1)

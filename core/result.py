@@ -95,9 +95,12 @@ class Result:
         """The parts that made it, made again from the run's own config when needed."""
         if self._plan is None:
             from core.compose import configure
+            from core.discovery import discover
+            from core.made_with import check_made_with
             from core.overrides import quoted
             from core.plan import make_plan
 
+            check_made_with(self.folder, discover())
             typed = (self.folder / "overrides.txt").read_text().splitlines()
             kept = [o for o in typed if not o.lstrip("+").startswith("model.path=")]
             self._plan = make_plan(configure([*kept, f"model.path={quoted(self.folder)}"]))

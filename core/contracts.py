@@ -453,6 +453,7 @@ class Score:
         high: Upper end.
         better: Which direction is good.
         samples: A few of ``{"prompt": ..., "wanted": ..., "given": ...}``.
+        unit: ``"%"`` shows a share of 0 to 1 as a percentage; another stands behind the value, such as ``"words"``.
     """
 
     name: str
@@ -462,9 +463,19 @@ class Score:
     high: float
     better: Literal["higher", "lower"]
     samples: Sequence[Mapping[str, str]] = ()
+    unit: str = ""
 
     def __post_init__(self) -> None:
         one_of(f"Score({self.name!r}).better", self.better, ("higher", "lower"))
+
+    def shown(self, value: float) -> str:
+        """One of its numbers as it is shown.
+
+        Example:
+            >>> Score("exact", 0.83, 300, 0.783, 0.868, "higher", unit="%").shown(0.783)
+            '78.3 %'
+        """
+        return f"{100 * value:.1f} %" if self.unit == "%" else f"{value:.4f} {self.unit}".rstrip()
 
     def __str__(self) -> str:
         """In a few words.

@@ -87,7 +87,12 @@ class Result:
         for line in self.metrics:
             if line["split"] == split:
                 keys = ("value", "n", "low", "high", "better")
-                return Score(name=line["metric"], **{k: line[k] for k in keys}, samples=line.get("samples", ()))
+                return Score(
+                    name=line["metric"],
+                    **{k: line[k] for k in keys},
+                    samples=line.get("samples", ()),
+                    unit=line.get("unit", ""),
+                )
         return None
 
     @property

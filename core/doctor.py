@@ -87,7 +87,8 @@ def _plugins(registry: Registry) -> Iterator[tuple[str, str]]:
     for axis, name, owners in registry.shadowed():
         yield f"{axis}/{name}.yaml is shipped by {' and '.join(owners)}", f"uninstall one, or do without {axis}={name}"
     for note in registry.notes:
-        yield note, "rename or uninstall what it names"
+        heavy = "move the import of torch to the module of its target, or tell its authors"
+        yield note, heavy if "torch" in note else "rename or uninstall what it names"
 
 
 def _unready(registry: Registry) -> tuple[list[str], list[tuple[str, str]]]:

@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -149,14 +149,33 @@ def reason(error: BaseException) -> str:
         return f"syntax error in {error.filename}:{error.lineno}: {error.msg}"
     if isinstance(error, SystemExit):
         return f"it calls sys.exit({text})"
-    if isinstance(error, pluggy.PluginValidationError) and " Argument(s)" in text:
-        return f"a hook takes no argument{text.partition(' Argument(s)')[2]}"
+    if isinstance(error, pluggy.PluginValidationError):
+        found = re.search(r"for hook '(\w+)'.* Argument\(s\) \{(.*?)\}", text)
+        return f"{found[1]} takes no argument, and there it has {found[2]}" if found else text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def owner(offer: Offer) -> str:
     """The distribution, and the folder for parts that came with hooktune."""
     return offer.distribution if offer.distribution != "hooktune" else f"hooktune (plugins/{offer.plugin})"
+
+
+def keep_one(claims: Sequence[tuple[str, str]]) -> str:
+    """What to type, one of which will do, where more than one plugin offers the same.
+
+    Args:
+        claims: Plugin and distribution of each.
+
+    Example:
+        >>> keep_one([("acme", "dist-acme"), ("acme", "dist-twin")])
+        'pip uninstall dist-acme, or pip uninstall dist-twin'
+    """
+    names = [plugin for plugin, _ in claims]
+    strangers = [claim for claim in claims if claim[1] != "hooktune"]
+    ways = [f"pip uninstall {distribution}" for _, distribution in strangers]
+    # a name that both have would disable both
+    ways += [f"plugins.disable=[{name}]" for name, _ in strangers or claims if names.count(name) == 1]
+    return ", or ".join(ways)
 
 
 def label(offer: Offer) -> str:

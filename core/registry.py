@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from core.loading import label, load_options, make_part, owner
+from core.loading import keep_one, label, load_options, make_part, owner
 from core.records import API, Part
 
 HERE = Path(__file__).resolve().parent.parent
@@ -117,7 +117,7 @@ class Registry:
         if len(found) > 1:
             raise UserError(
                 f"{axis}={name} is offered twice: {_by([owner(offer) for offer in found])}",
-                f"uninstall one of them, or plugins.disable=[{found[-1].plugin}]",
+                keep_one([(offer.plugin, offer.distribution) for offer in found]),
             )
         return _usable(found[0])
 
@@ -179,11 +179,9 @@ class Registry:
         """
         for there, stem, owners in self.shadowed():
             if (there, stem) == (axis, name):
-                others = [d.plugin for d in self.conf_dirs if (d.path / axis / f"{name}.yaml").exists()]
-                raise UserError(
-                    f"{axis}/{name}.yaml is shipped twice, {_by(owners)}",
-                    f"uninstall one of them, or plugins.disable=[{others[-1]}]",
-                )
+                shipping = [d for d in self.conf_dirs if (d.path / axis / f"{name}.yaml").exists()]
+                fix = keep_one([(folder.plugin, folder.distribution) for folder in shipping])
+                raise UserError(f"{axis}/{name}.yaml is shipped twice, {_by(owners)}", fix)
         offers = self._offering(axis, name)
         folders = [HERE / "conf", *(folder.path for folder in self.conf_dirs)]
         if offers and not any((folder / axis / f"{name}.yaml").exists() for folder in folders):
@@ -207,8 +205,9 @@ class Registry:
         if suspects := self.suspects(axis, name):
             reasons = "; ".join(f"{_source(broken)} is broken: {broken.reason}" for broken in suspects)
             return UserError(f"{axis}={name} cannot be offered: {reasons}", f"mend or reinstall {_source(suspects[0])}")
-        near = get_close_matches(name, self.names(axis), 1)
-        guess = f"did you mean {axis}={near[0]}?  " if near else ""
+        near = [f"did you mean {axis}={other}?  " for other in get_close_matches(name, self.names(axis), 1)]
+        other = [f"there is {o.axis}={name}, by {AXES[o.axis]}  " for o in self.offers if o.part.name == name]
+        guess = next(iter([*other, *near]), "")
         return UserError(f"{axis}={name} does not exist", f"{guess}{axis}={'|'.join(self.names(axis))}")
 
     def _may_offer(self, broken: Broken, axis: str, name: str) -> bool:

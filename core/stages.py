@@ -127,7 +127,7 @@ def loaders(
     plan: Plan, data: Data, context: RunContext, model: nn.Module, screen: Console
 ) -> tuple[StatefulDataLoader[LaidOut], StatefulDataLoader[LaidOut] | None]:
     """Training and validation batches, in the quickest layout that is right for this model."""
-    number = weights.trainable(model)
+    number = weights.trainable(model, plan)
     with autocast(plan, context):
         context.layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
     share = f"{number / plan.facts.parameters:.1%}"

@@ -10,7 +10,7 @@ from torch import nn
 from core.attention import keep_cap
 from core.contracts import Head, Method, Quantizer
 from core.errors import UserError
-from core.returned import returned
+from core.returned import made_as, returned
 
 if TYPE_CHECKING:
     from core.plan import Plan
@@ -61,7 +61,7 @@ def settle(model: nn.Module, method: Method, dtype: str) -> None:
                 parameter.data = parameter.data.to(getattr(torch, dtype))
 
 
-def trainable(model: nn.Module) -> int:
+def trainable(model: nn.Module, plan: Plan) -> int:
     """Number of trained parameters.
 
     Raises:
@@ -69,5 +69,8 @@ def trainable(model: nn.Module) -> int:
     """
     number = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if not number:
-        raise UserError("the method left nothing to train", "check method.targets")
+        place = f"{type(plan.method).__name__}.apply()"
+        targets = hasattr(plan.config.options["method"], "targets")
+        fix = "method.targets=[NAMES of the model's layers]" if targets else f"mend {place}: it freezes all"
+        raise UserError(f"{made_as(plan.method)}: {place} left nothing to train", fix)
     return number

@@ -13,6 +13,7 @@ from core.errors import RowError, UserError
 from plugins.adamw.optim import AdamW
 from plugins.full.method import Full
 from plugins.jsonl.source import Files
+from plugins.lora.method import LoRA
 from plugins.mean_loss.metric import MeanLoss
 from plugins.sft.objective import SFT
 from plugins.unquantized.quantizer import Unquantized
@@ -27,7 +28,7 @@ def run(monkeypatch, tmp_path, tiny_model, rows_jsonl):
     def train(*more: str):
         usual = [
             f"model.path={tiny_model}", "model.dtype=float32", "data=jsonl", f"data.train={rows_jsonl}",
-            "trainer.accelerator=cpu", "trainer.max_steps=2", "metric=loss", "optim.lr=1e-2", "run.dir=out",
+            "trainer.accelerator=cpu", "trainer.max_steps=2", "metric=loss", "optim.lr=1e-2",
             "data.cache=false",
         ]  # fmt: skip
         return core.train(core.configure([*usual, *more]))
@@ -65,6 +66,15 @@ def test_a_slip_names_the_part(run, monkeypatch, part, name, wrong, said):
         run("method=full")
     assert said in caught.value.what
     assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_method_that_freezes_all_is_named_with_a_fix_that_it_has(run, monkeypatch):
+    freezes = lambda self, model, context: model.requires_grad_(False)  # noqa: E731
+    for part, name, fix in ((Full, "full", "mend Full.apply()"), (LoRA, "lora", "method.targets=[NAMES")):
+        monkeypatch.setattr(part, "apply", freezes)
+        with pytest.raises(UserError, match=rf"{part.__name__}\.apply\(\) left nothing to train") as caught:
+            run(f"method={name}")
+        assert caught.value.fix.startswith(fix)
 
 
 def test_an_attribute_that_every_part_of_a_kind_has_is_missed(run, monkeypatch):

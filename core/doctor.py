@@ -91,7 +91,8 @@ def _plugins(registry: Registry) -> Iterator[tuple[str, str]]:
                 f"uninstall one, or do without {axis}={name}",
             )
     for note in registry.notes:
-        yield note, "rename or uninstall what it names"
+        heavy = "move the import of torch to the module of its target, or tell its authors"
+        yield note, heavy if "torch" in note else "rename or uninstall what it names"
 
 
 def _unready(registry: Registry) -> tuple[list[str], list[tuple[str, str]]]:

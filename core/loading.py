@@ -6,7 +6,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
@@ -19,6 +19,7 @@ from core import contracts
 from core.errors import UserError
 from core.modules import find
 from core.options import DataOptions, MetricOptions, OptimOptions
+from core.returned import MADE_AS
 
 if TYPE_CHECKING:
     from core.registry import Offer
@@ -111,9 +112,24 @@ def make_part(offer: Offer, options: Any) -> Any:
     except TypeError as error:
         raise PartError(offer, f"{cls.__name__}(options) cannot be made: {error}") from None
     try:
-        return cls(options)
+        made = cls(options)
     except SystemExit as error:  # it would end the process, and a sweep's other jobs, without a word
         raise PartError(offer, f"{cls.__name__}(options) cannot be made: {reason(error)}") from error
+    unset = [name for name in kind.__annotations__ if not hasattr(made, name)]
+    if unset:
+        raise PartError(offer, f"{cls.__name__} does not set {', '.join(unset)}")
+    if offer.axis == "method":
+        _check_saves(offer, made)
+    object.__setattr__(made, MADE_AS, label(offer))  # a part may be a frozen dataclass
+    return made
+
+
+def _check_saves(offer: Offer, method: contracts.Method) -> None:
+    """What is trained for hours must be found again: where it is saved, and how it is loaded."""
+    if method.saves not in ("adapter", "model"):
+        raise PartError(offer, f"saves is {method.saves!r}, neither 'adapter' nor 'model'")
+    if method.saves == "adapter" and type(method).load is contracts.Method.load:
+        raise PartError(offer, f"{type(method).__name__} saves an adapter and does not define load")
 
 
 def import_first(offers: Iterable[Offer]) -> None:
@@ -166,14 +182,33 @@ def reason(error: BaseException) -> str:
         return f"syntax error in {error.filename}:{error.lineno}: {error.msg}"
     if isinstance(error, SystemExit):
         return f"it calls sys.exit({text})"
-    if isinstance(error, pluggy.PluginValidationError) and " Argument(s)" in text:
-        return f"a hook takes no argument{text.partition(' Argument(s)')[2]}"
+    if isinstance(error, pluggy.PluginValidationError):
+        found = re.search(r"for hook '(\w+)'.* Argument\(s\) \{(.*?)\}", text)
+        return f"{found[1]} takes no argument, and there it has {found[2]}" if found else text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def owner(offer: Offer) -> str:
     """The distribution, and the folder for parts that came with hooktune."""
     return offer.distribution if offer.distribution != "hooktune" else f"hooktune (plugins/{offer.plugin})"
+
+
+def keep_one(claims: Sequence[tuple[str, str]]) -> str:
+    """What to type, one of which will do, where more than one plugin offers the same.
+
+    Args:
+        claims: Plugin and distribution of each.
+
+    Example:
+        >>> keep_one([("acme", "dist-acme"), ("acme", "dist-twin")])
+        'pip uninstall dist-acme, or pip uninstall dist-twin'
+    """
+    names = [plugin for plugin, _ in claims]
+    strangers = [claim for claim in claims if claim[1] != "hooktune"]
+    ways = [f"pip uninstall {distribution}" for _, distribution in strangers]
+    # a name that both have would disable both
+    ways += [f"plugins.disable=[{name}]" for name, _ in strangers or claims if names.count(name) == 1]
+    return ", or ".join(ways)
 
 
 def label(offer: Offer) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from core.discovery import discover
 from core.errors import UserError
+from core.named import named
 from core.overrides import quoted
 from core.registry import Offer
 
@@ -36,7 +37,8 @@ def check(what: str, overrides: Sequence[str]) -> int:
         0 when all is green, else 1.
 
     Raises:
-        UserError: there is no such part or folder, or one without tests, or pytest is not installed.
+        UserError: there is no such part or folder, or one without tests, or pytest is not installed; the part cannot
+            be offered.
     """
     if importlib.util.find_spec("pytest") is None:
         raise UserError("plugins check needs pytest", "pip install pytest")
@@ -75,7 +77,11 @@ def _from_anywhere(override: str) -> str:
 
 def _offers(name: str) -> list[Offer]:
     registry = discover()
-    return [registry.find(offer.axis, name) for offer in registry.offers if offer.part.name == name]
+    found = [registry.find(offer.axis, name) for offer in named(registry, name)]
+    for offer in found:
+        registry.check_yaml(offer.axis, name)
+        registry.options_class(offer)
+    return found
 
 
 def _unknown(what: str) -> UserError:
@@ -94,8 +100,12 @@ def _run(places: Sequence[str], first: Sequence[str] = ()) -> int:
         "no:cacheprovider",
         "--no-header",
         "--tb=short",
+        "--show-capture=no",
+        "-rN",
         "-o",
         "addopts=",
+        "-o",
+        "console_output_style=classic",
     ]
     done = subprocess.run([sys.executable, "-m", "pytest", *options, *places], check=False)  # noqa: S603  # our words
     return 1 if done.returncode else 0

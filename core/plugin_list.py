@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from core.discovery import discover
 from core.errors import UserError
 from core.loading import PartError, checking_options, label, look_at, owner
+from core.named import named
 from core.part_yaml import read
 from core.registry import AXES, HERE, Offer, Registry
 from core.schema import to_options
@@ -71,10 +72,10 @@ def show_part(name: str) -> int:
     """Print all about the parts of this name.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or the plugin that would offer it is broken.
     """
     registry = discover()
-    found = [offer for offer in registry.offers if offer.part.name == name]
+    found = named(registry, name)
     if not found:
         names = sorted({offer.part.name for offer in registry.offers})
         near = get_close_matches(name, names, 1)

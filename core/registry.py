@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from core.loading import NotInstalledError, label, load_options, make_part, owner
+from core.loading import NotInstalledError, keep_one, label, load_options, make_part, owner
 from core.manners import watched
 from core.modules import installed
 from core.part_yaml import check_values
@@ -119,7 +119,7 @@ class Registry:
         if len(found) > 1:
             raise UserError(
                 f"{axis}={name} is offered twice: {_by([owner(offer) for offer in found])}",
-                f"uninstall one of them, or plugins.disable=[{found[-1].plugin}]",
+                keep_one([(offer.plugin, offer.distribution) for offer in found]),
             )
         return _usable(found[0])
 
@@ -184,11 +184,9 @@ class Registry:
         """
         for there, stem, owners in self.shadowed():
             if (there, stem) == (axis, name):
-                others = [d.plugin for d in self.conf_dirs if (d.path / axis / f"{name}.yaml").exists()]
-                raise UserError(
-                    f"{axis}/{name}.yaml is shipped twice, {_by(owners)}",
-                    f"uninstall one of them, or plugins.disable=[{others[-1]}]",
-                )
+                shipping = [d for d in self.conf_dirs if (d.path / axis / f"{name}.yaml").exists()]
+                fix = keep_one([(folder.plugin, folder.distribution) for folder in shipping])
+                raise UserError(f"{axis}/{name}.yaml is shipped twice, {_by(owners)}", fix)
         offers, file = self._offering(axis, name), self.yaml_of(axis, name)
         if file is not None and axis in AXES:
             check_values(file, axis)
@@ -207,16 +205,20 @@ class Registry:
         """Whether the folder belongs to a plugin that could not be asked."""
         return any((b.plugin, b.distribution) == (folder.plugin, folder.distribution) for b in self.broken)
 
+    def suspects(self, axis: str, name: str) -> list[Broken]:
+        """Broken plugins that would offer it, by their own name or a yaml's."""
+        return [broken for broken in self.broken if self._may_offer(broken, axis, name)]
+
     def _offering(self, axis: str, name: str) -> list[Offer]:
         return [offer for offer in self.offers if (offer.axis, offer.part.name) == (axis, name)]
 
     def _unknown(self, axis: str, name: str) -> UserError:
-        suspects = [broken for broken in self.broken if self._may_offer(broken, axis, name)]
-        if suspects:
+        if suspects := self.suspects(axis, name):
             reasons = "; ".join(f"{_source(broken)} is broken: {broken.reason}" for broken in suspects)
             return UserError(f"{axis}={name} cannot be offered: {reasons}", f"mend or reinstall {_source(suspects[0])}")
-        near = get_close_matches(name, self.names(axis), 1)
-        guess = f"did you mean {axis}={near[0]}?  " if near else ""
+        near = [f"did you mean {axis}={other}?  " for other in get_close_matches(name, self.names(axis), 1)]
+        other = [f"there is {o.axis}={name}, by {AXES[o.axis]}  " for o in self.offers if o.part.name == name]
+        guess = next(iter([*other, *near]), "")
         return UserError(f"{axis}={name} does not exist", f"{guess}{axis}={'|'.join(self.names(axis))}")
 
     def _may_offer(self, broken: Broken, axis: str, name: str) -> bool:

@@ -127,10 +127,10 @@ def _check_keys(
         fix = f"{guess}choose the {axis} it was written for" if file else f"{guess}(options: {listed or 'none'})"
         raise UserError(f"{source}: {part} has no such option", fix)
     for key in known:
+        if OmegaConf.is_missing(node, key):  # ??? in the yaml; such a key is not "in" the node
+            raise UserError(f"{axis}.{key} is missing", f"{axis}.{key}=VALUE")
         if key not in node:
             raise UserError(f"{axis}.{key} is missing", f"{axis}.{key}=VALUE, or put it into the yaml of {part}")
-        if OmegaConf.is_missing(node, key):
-            raise UserError(f"{axis}.{key} is missing", f"{axis}.{key}=VALUE")
 
 
 def _mistyped(axis: str, error: OmegaConfBaseException, cls: type, node: DictConfig) -> UserError:

@@ -175,18 +175,16 @@ BROKEN = {
     ),
     "divides": ("objective", "objective.py", "return Loss(total,", "return Loss(total / batch.size,", "accumulation"),
     "dices": (
-        "objective", "objective.py", "return {", "import random\n\n        row = {**row, 'completion': "
-        "str(random.random())}\n        return {", "examples_all_have_the_same_names",
+        "objective", "objective.py", "        if row.get", "        import random\n\n        row = {**row, "
+        "'completion': str(random.random())}\n        if row.get", "examples_all_have_the_same_names",
     ),
     "negates": (
-        "objective", "objective.py", "        return {\"completion\": completion_tokens(tokenizer, row[\"prompt\"], "
-        "row[\"completion\"])}", "        from core.api import Tokens\n\n        found = completion_tokens(tokenizer, "
-        "row['prompt'], row['completion'])\n        return {'completion': Tokens(found.ids, [-w for w in "
-        "found.loss_weights])}", "ids_and_weights",
+        "objective", "objective.py", "        return {\"completion\": tokens}", "        from core.api import Tokens\n"
+        "\n        return {'completion': Tokens(tokens.ids, [-w for w in tokens.loss_weights])}", "ids_and_weights",
     ),
     "strips": (
-        "objective", "objective.py", "        return {", "        row = {name: row[name].strip() for name in "
-        "self.columns}\n        return {", "an_unusable_row",
+        "objective", "objective.py", "        if row.get", "        row = {**row, 'completion': "
+        "row['completion'].strip()}\n        if row.get", "an_unusable_row",
     ),
     "averages": (
         "objective", "objective.py", "Loss(total, found.loss_weights_N.sum())", "Loss(total, 0 * "

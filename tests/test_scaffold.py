@@ -45,6 +45,17 @@ def test_a_quantizer_with_layers_of_its_own_is_trained_on(tmp_path, tiny_model, 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_an_objective_runs_on_the_default_rows_as_its_readme_says(tmp_path, tiny_model):
+    project = new_plugin("objective", "focal", tmp_path)
+    line = "python -m core objective=focal"
+    assert f"    {line}\n" in (project / "README.md").read_text()
+    few = [f"model.path={tiny_model}", "data.train_rows=16", "data.validation_rows=4", "trainer.max_steps=1"]
+    command = [sys.executable, *line.split()[1:], *few, "trainer.accelerator=cpu", "metric=none"]
+    done = subprocess.run(command, cwd=tmp_path, env=on_path(project), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "format messages" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [

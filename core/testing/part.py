@@ -123,6 +123,20 @@ class PartContract:
         """Rows to train on."""
         return tiny.rows_with({"completion"})
 
+    @classmethod
+    def unusable(cls, folder: Path) -> UserError | None:
+        """Why no check could be made: the part cannot be made with what the kit and ``overrides`` give it."""
+        contract = cls()
+        contract.folder = folder
+        try:
+            offer = contract.offer
+            contract.registry.make(offer, configure(contract.usual()).options[cls.axis])
+        except UserError as error:
+            # what a yaml leaves open with ??? is typed behind the part's name here
+            typed = error.fix.startswith(f"{cls.axis}.") and error.fix.endswith("=VALUE")
+            return UserError(error.what, f"plugins check {cls.name} {error.fix}") if typed else error
+        return None
+
     # --------------------------------------------------------------------------------------------------------- checks
     def test_waivers_name_checks(self) -> None:
         """A waiver for a check that does not exist would hide nothing and look as if it did."""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
 from collections.abc import Generator
+from contextlib import redirect_stderr
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from core.errors import UserError
+from core.testing.part import PartContract
 
 STATES = {
     "passed": "ok",
@@ -25,9 +32,46 @@ def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
     return None
 
 
+UNUSABLE = pytest.StashKey[list[UserError]]()
+"""Why parts cannot be made, one a part."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> None:
+    """A part that cannot be made is said once, in two lines, and not by each check of the kit."""
+    contracts = {item.cls: None for item in items if issubclass(getattr(item, "cls", None) or object, PartContract)}
+    errors = {contract: error for contract in contracts if (error := _unusable(contract))}
+    left_out = [item for item in items if getattr(item, "cls", None) in errors]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+    config.stash[UNUSABLE] = list(errors.values())
+
+
+def _unusable(contract: type[PartContract]) -> UserError | None:
+    """A bar that a library draws meanwhile is for nobody."""
+    with tempfile.TemporaryDirectory() as folder, redirect_stderr(io.StringIO()):
+        return contract.unusable(Path(folder))
+
+
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """An error that says what is wrong in two lines needs no traceback."""
+    report = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, UserError):
+        report.longrepr = str(call.excinfo.value)
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What was left out has failed, whatever the others did."""
+    if session.config.stash.get(UNUSABLE, []):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: Any) -> Generator[None]:
-    """A line for each check, sorted by part."""
+    """A line for each check, sorted by part; what pytest shows of failures comes behind it."""
+    for error in terminalreporter.config.stash.get(UNUSABLE, []):
+        terminalreporter.write_line(str(error))
     lines: list[tuple[str, str]] = []
     for outcome, reports in terminalreporter.stats.items():
         for report in reports:

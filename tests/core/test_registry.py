@@ -211,7 +211,10 @@ BROKEN = {
     "exits": ("import sys\nprint('hello')\nprint('oh', file=sys.stderr)\nsys.exit(3)", r"sys.exit\(3\)"),
     "misspelt": (plugin("misspelt", hook="hooktune_method"), "no hook hooktune_method .did you mean hooktune_methods"),
     "unmarked": (plugin("unmarked").replace("@hookimpl", ""), "hooktune_methods is not marked with @hookimpl"),
-    "argument": (plugin("argument").replace("hooktune_methods()", "hooktune_methods(model)"), "no argument.*'model'"),
+    "argument": (
+        plugin("argument").replace("hooktune_methods()", "hooktune_methods(model)"),
+        "hooktune_methods takes no argument, and there it has 'model'",
+    ),
     "field": (plugin("field", more=', colour="red"'), "colour"),
     "other": (plugin("other").replace("yield Part", "yield dict"), "yields dict, not core.api.Part"),
     "single": (plugin("single").replace("yield Part", "return Part"), "not iterable"),
@@ -312,8 +315,10 @@ def test_two_that_offer_one_name_are_a_warning_until_it_is_chosen(install):
     twice = "method=thing is offered twice, by dist-acme and by dist-twin, and cannot be chosen by name"
     assert registry.warnings({"method": "lora"}) == [twice]
     assert registry.warnings({"method": "thing"}) == []
-    with pytest.raises(UserError, match="method=thing is offered twice: by dist-acme and by dist-twin"):
+    with pytest.raises(UserError, match="method=thing is offered twice: by dist-acme and by dist-twin") as twofold:
         registry.find("method", "thing")
+    both = "pip uninstall dist-acme, or pip uninstall dist-twin, or plugins.disable=[acme], or plugins.disable=[twin]"
+    assert twofold.value.fix == both
     assert discover(disable=["twin"]).find("method", "thing").plugin == "acme"
 
 
@@ -321,7 +326,7 @@ def test_a_stranger_cannot_take_the_name_of_a_built_in_part(install):
     install("acme", plugin("acme", "lora"))
     with pytest.raises(UserError, match=r"by hooktune \(plugins/lora\) and by dist-acme") as error:
         discover().find("method", "lora")
-    assert error.value.fix == "uninstall one of them, or plugins.disable=[acme]"
+    assert error.value.fix == "pip uninstall dist-acme, or plugins.disable=[acme]"
     assert discover().find("method", "full").distribution == "hooktune"
 
 
@@ -340,7 +345,7 @@ def test_a_yaml_that_hides_a_built_in_one_is_named(install):
     assert registry.warnings({"method": "full"}) == [f"{line}: the first is taken"]
     with pytest.raises(UserError, match=re.escape(line)) as error:
         core.configure(["method=lora"])
-    assert error.value.fix == "uninstall one of them, or plugins.disable=[acme]"
+    assert error.value.fix == "pip uninstall dist-acme, or plugins.disable=[acme]"
     assert core.configure(["method=lora", "plugins.disable=[acme]"]).choices["method"] == "lora"
     assert core.configure(["method=full"]).choices["method"] == "full"
 
@@ -644,3 +649,27 @@ def test_options_that_import_torch_are_noted_and_stop_nothing(install, tmp_path)
     assert python(script, str(tmp_path), "method=thing") == (
         "thing True options of method=thing (dist-acme) import torch: slow\n"
     )
+
+
+def test_a_part_behind_another_hook_is_found_there(install):
+    yaml = {"conf/method/thing.yaml": "name: thing\n"}
+    install("acme", plugin("acme", hook="hooktune_objectives"), more=yaml)
+    with pytest.raises(UserError) as caught:
+        core.configure(["method=thing"])
+    assert caught.value.fix.startswith("there is objective=thing, by hooktune_objectives ")
+    with pytest.raises(UserError) as caught:
+        core.configure(["method=sft"])
+    assert caught.value.fix.startswith("there is objective=sft ")
+
+
+def test_doctor_says_where_an_import_of_torch_belongs():
+    from core import doctor
+    from core.registry import Registry
+
+    notes = [
+        "options of method=thing (dist-acme) import torch: slow",
+        "HOOKTUNE_PLUGINS names x, which is not installed",
+    ]
+    fixes = [fix for _, fix in doctor._plugins(Registry(notes=notes))]
+    assert fixes[0].startswith("move the import of torch to the module of its target")
+    assert fixes[1] == "rename or uninstall what it names"

@@ -141,7 +141,7 @@ def test_none_of_them_imports_torch(tmp_path):
 @pytest.mark.parametrize(
     ("record", "said", "fix"),
     [
-        ("name='lora'", "method=lora is offered twice", "uninstall one of them, or plugins.disable=[odd]"),
+        ("name='lora'", "method=lora is offered twice", "pip uninstall acme-odd, or plugins.disable=[odd]"),
         ("name='odd', api=9", "written for version 9 of the contracts", "pip install -U hooktune"),
         ("name='odd'", "ships no conf/method/odd.yaml", "reinstall acme-odd"),
     ],

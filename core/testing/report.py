@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tempfile
 from collections.abc import Generator
 from contextlib import redirect_stderr
@@ -23,6 +24,9 @@ STATES = {
     "error": "FAILED",
 }
 
+COUNTED = {"ok": "passed", "FAILED": "failed", "-": "skipped", "waived": "waived"}
+"""What a line begins with -> its column."""
+
 
 def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
     """No letters while the tests run: the lines at the end say it all."""
@@ -30,6 +34,11 @@ def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
         kind = "xfailed" if hasattr(report, "wasxfail") and report.skipped else report.outcome
         return kind, "", kind.upper()
     return None
+
+
+def pytest_addoption(parser: Any) -> None:
+    """``plugins check --all`` makes a table of the numbers itself."""
+    parser.addoption("--counts", metavar="FILE", help="write what came of each check, in place of a line for it")
 
 
 UNUSABLE = pytest.StashKey[list[UserError]]()
@@ -73,20 +82,30 @@ def pytest_terminal_summary(terminalreporter: Any) -> Generator[None]:
     for error in terminalreporter.config.stash.get(UNUSABLE, []):
         terminalreporter.write_line(str(error))
     lines: list[tuple[str, str]] = []
+    counts: dict[str, dict[str, list[str]]] = {}
     for outcome, reports in terminalreporter.stats.items():
         for report in reports:
             if outcome in STATES and hasattr(report, "nodeid"):
                 place, _, check = report.nodeid.rpartition("::")
-                lines.append((place.rpartition("::")[2], _line(outcome, check, report)))
+                part = place.rpartition("::")[2]
+                lines.append((part, _line(outcome, check, report)))
+                counts.setdefault(part, {}).setdefault(COUNTED[STATES[outcome]], []).append(_in_words(check))
+    if file := terminalreporter.config.getoption("--counts"):
+        Path(file).write_text(json.dumps(counts), encoding="utf-8")
+        return (yield)
     for place in dict.fromkeys(place for place, _ in sorted(lines)):
-        terminalreporter.write_line(f"\n{place.removeprefix('Test')}")
+        terminalreporter.write_line(f"\n{place.removeprefix('Test').lstrip('_').replace('_', '=', 1)}")
         for _, line in sorted(line for line in lines if line[0] == place):
             terminalreporter.write_line(line)
     return (yield)
 
 
+def _in_words(check: str) -> str:
+    return check.removeprefix("test_").replace("_", " ")
+
+
 def _line(outcome: str, check: str, report: Any) -> str:
-    said = f"  {STATES[outcome]:<8}{check.removeprefix('test_').replace('_', ' ')}"
+    said = f"  {STATES[outcome]:<8}{_in_words(check)}"
     if outcome == "xfailed":
         return f"{said}: {report.wasxfail}"
     if outcome == "skipped" and isinstance(report.longrepr, tuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def test_check_takes_a_folder_for_a_part_only_where_it_is_written_as_a_path(monk
     from core import plugin_check
 
     places: list[str] = []
-    monkeypatch.setattr(plugin_check, "_run", lambda found, *_: places.extend(found) or 0)
+    monkeypatch.setattr(plugin_check, "run", lambda found, *_: places.extend(found) or 0)
     monkeypatch.chdir(tmp_path)
     for name in ("lora", "no-part"):
         (tmp_path / name).mkdir()
@@ -95,6 +96,37 @@ def test_check_takes_a_folder_for_a_part_only_where_it_is_written_as_a_path(monk
     for word, is_the_folder in (("lora", False), ("./lora", True), ("lora/", True), ("no-part", True)):
         assert typed("check", word, capsys=capsys)[0] == 0
         assert (places.pop() == str((tmp_path / word).resolve())) == is_the_folder, word
+
+
+def test_check_all_is_a_row_for_every_part_that_is_ready(monkeypatch, capsys):
+    from core import plugin_check_all
+
+    def came(places, _, options):
+        found = {Path(place).stem.replace("test_", "Test_", 1): {"passed": ["a", "b"]} for place in places}
+        found["Test_method_lora"] = {"passed": ["a"], "failed": ["b"], "skipped": ["c"], "waived": ["d"]}
+        Path(options[0].removeprefix("--counts=")).write_text(json.dumps(found))
+        return 1
+
+    monkeypatch.setattr(plugin_check_all, "run", came)
+    code, out, _ = typed("check", "--all", capsys=capsys)
+    lines = out.splitlines()
+    assert code == 1
+    assert lines[0].split() == ["part", "passed", "failed", "skipped", "waived"]
+    assert ["method=lora", "1", "1", "1", "1"] in [line.split() for line in lines]
+    assert ["optim=adamw", "2", "0", "0", "0"] in [line.split() for line in lines]
+    assert out.endswith("\n1 red\n  method=lora: b\n") or "is left out" in lines[-1]
+
+
+def test_check_all_counts_what_pytest_says(monkeypatch, capsys):
+    from core import plugin_check_all
+
+    usual = plugin_check_all.state
+    monkeypatch.setattr(plugin_check_all, "state", lambda r, o: usual(r, o) if o.axis == "optim" else "not now")
+    code, out, _ = typed("check", "--all", capsys=capsys)
+    (line,) = (line for line in out.splitlines() if line.startswith("optim=adamw"))
+    passed, *others = map(int, line.split()[1:])
+    assert (code, passed > 8, others) == (0, True, [0, 0, 0])
+    assert "all is green" in out
 
 
 def test_check_names_files_so_that_they_are_found_from_anywhere(monkeypatch, tmp_path, capsys):
@@ -106,13 +138,13 @@ def test_check_names_files_so_that_they_are_found_from_anywhere(monkeypatch, tmp
         texts.extend(file.read_text() for file in Path(places[0]).glob("test_*.py"))
         return 0
 
-    monkeypatch.setattr(plugin_check, "_run", read)
+    monkeypatch.setattr(plugin_check, "run", read)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.jsonl").touch()
     (tmp_path / "sft").mkdir()
     assert typed("check", "jsonl", "data.train=my.jsonl", "objective=sft", capsys=capsys)[0] == 0
     wanted = [f"data.train={quoted(tmp_path / 'my.jsonl')}", "objective=sft"]
-    assert f"overrides = {wanted!r}" in texts[0]
+    assert f"overrides={wanted!r}" in texts[0]
 
 
 def test_new_puts_the_project_where_it_is_told(tmp_path, capsys):

@@ -196,7 +196,8 @@ class Method(ABC):
     """What of a model is trained, or added and trained.
 
     Attributes:
-        saves: What ``save`` writes.
+        saves: What ``save`` writes: ``"adapter"``, to put into a base that stays as it was, which takes a ``load``; or
+            ``"model"``, all weights, which the loader reads as any other model.
         layout: ``"padded"`` needs one row a sequence (prefix and prompt tuning).
     """
 

@@ -130,7 +130,7 @@ def loaders(
     number = weights.trainable(model, plan)
     with autocast(plan, context):
         context.layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
-    share = f"{number / plan.facts.parameters:.1%}"
+    share = weights.percent(number / plan.facts.parameters)
     screen.print(f"  trains {number:,} parameters ({share}), {context.total_steps:,} steps, layout {context.layout}")
     size, pad = plan.options.batch_size, context.pad
     trainer, seed = plan.config.trainer, plan.config.seed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -59,6 +60,16 @@ def settle(model: nn.Module, method: Method, dtype: str) -> None:
         for parameter in model.parameters():
             if parameter.dtype == torch.float32:
                 parameter.data = parameter.data.to(getattr(torch, dtype))
+
+
+def percent(share: float) -> str:
+    """A share that is read well however small it is.
+
+    Example:
+        >>> [percent(share) for share in (1.0, 0.0363, 0.000257)]
+        ['100.0%', '3.6%', '0.026%']
+    """
+    return f"{share:.{max(1, -math.floor(math.log10(share)) - 1)}%}"
 
 
 def trainable(model: nn.Module, plan: Plan) -> int:

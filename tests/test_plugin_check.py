@@ -94,3 +94,34 @@ def test_the_report_begins_with_its_lines(tmp_path, typed):
     assert "Writing model shards" not in out + err
     assert "is not an object" in out, "what is wrong is said in two lines behind them"
     assert "core/rows.py" not in out, "an error that says what is wrong needs no traceback"
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "old", "new", "check", "said"),
+    [
+        (
+            "objective", "objective.py", "Loss(total,", "Loss(total / found.loss_weights_N.sum(),", "accumulation",
+            "Loss.total must be the sum over the items, not their mean",
+        ),
+        (
+            "objective", "options.py", 'within("objective.gamma", self.gamma, 0, 10)', "pass", "wrong_value",
+            "a limit in __post_init__, or free: ClassVar = frozenset({'gamma'}) where any value is right",
+        ),
+    ],
+)  # fmt: skip
+def test_a_check_that_fails_says_the_cure(tmp_path, kind, file, old, new, check, said):
+    project = new_plugin(kind, "faulty", tmp_path)
+    change(project, f"hooktune_faulty/{file}", old, new)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", check, str(project)]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=on_path(project), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert said in done.stdout, done.stdout[-3000:]
+
+
+def test_a_key_that_only_the_yaml_has_is_said_to_be_there(tmp_path, typed):
+    project = new_plugin("method", "faulty", tmp_path)
+    change(project, "hooktune_faulty/conf/method/faulty.yaml", "words:", "extra: 1 # not in the class\nwords:")
+    code, out, _ = typed(project, "check", "faulty")
+    assert code == 1
+    assert "error: the yaml of method=faulty has extra, its options class has not\n" in out

@@ -111,3 +111,11 @@ def test_the_lines_a_method_needs_are_those_that_the_docs_state(tmp_path):
     number = sum(bool(line.strip()) for path in files for line in path.read_text().splitlines())
     stated = (Path(__file__).parent.parent / "docs" / "write-a-plugin.md").read_text()
     assert f"{number} lines in {len(files)} files" in stated
+
+
+def test_its_pages_read_well_and_promise_nothing_that_is_not_published(tmp_path):
+    for kind, name in (("data", "adding"), ("quantizer", "coarse")):
+        project = new_plugin(kind, name, tmp_path)
+        assert "    pip install -e ." in (project / "README.md").read_text()
+        assert f"pip install hooktune-{name}" not in (project / "README.md").read_text()
+    assert 'description = "A plugin for hooktune that offers quant=coarse"' in (project / "pyproject.toml").read_text()

@@ -169,7 +169,9 @@ class PartContract:
             for wrong in wrong_values(types[name], name in free)
             if accepts([*self.usual(), f"{self.axis}.{name}={wrong}"])
         ]
-        assert not taken, f"accepted, though no option of {cls.__name__}.free: {', '.join(taken)}"
+        named = ", ".join(repr(name) for name in sorted(names) if any(f".{name}=" in line for line in taken))
+        cure = f"a limit in __post_init__, or free: ClassVar = frozenset({{{named}}}) where any value is right"
+        assert not taken, f"{cls.__name__} takes {', '.join(taken)}: {cure}"
 
     def test_it_leaves_no_patch_behind(self) -> None:
         """Other runs of the same process must not notice that this one was there."""

@@ -89,7 +89,7 @@ def test_the_report_begins_with_its_lines(tmp_path, typed):
     code, out, err = typed(project, "check", "faulty")
     lines = out.strip().splitlines()
     assert code == 1
-    assert lines[0] == "DataFaulty"
+    assert lines[0] == "data=faulty"
     assert "[100%]" not in out
     assert "Writing model shards" not in out + err
     assert "is not an object" in out, "what is wrong is said in two lines behind them"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_models import LAYOUTS, build, examples, logits, plain, weights
 
-from core import attention, logprobs
+from core import attention, logit_chunks, output_layer
 from core.batch import lay_out
 from core.logprobs import token_logprobs
 from core.neftune import noisy
@@ -38,7 +38,7 @@ def full(name: str):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", NAMES)
 def test_label_smoothing_and_z_loss_equal_the_formula_on_full_logits(name, layout, chunk, monkeypatch):
-    monkeypatch.setattr(logprobs, "CHUNK", chunk)
+    monkeypatch.setattr(logit_chunks, "CHUNK", chunk)
     model, rows, own, logits_NV, targets_N = full(name)
     losses_N = torch.nn.functional.cross_entropy(logits_NV, targets_N, label_smoothing=0.2, reduction="none")
     losses_N = losses_N + 0.01 * logits_NV.exp().sum(-1).log() ** 2
@@ -63,11 +63,11 @@ def test_smoothing_and_z_loss_are_left_out_of_what_is_measured():
     torch.testing.assert_close(loss.total, (plain_N * weights(rows)).sum(), atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("chunk", [512, 4])
+@pytest.mark.parametrize("chunk", [8_000_000, 4])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", NAMES)
 def test_entropy_is_the_softmaxs(name, layout, chunk, monkeypatch):
-    monkeypatch.setattr(logprobs, "CHUNK", chunk)
+    monkeypatch.setattr(output_layer, "SLICE_BYTES", chunk)
     model, rows, _, logits_NV, _ = full(name)
     expected_N = torch.distributions.Categorical(logits=logits_NV).entropy()
     result = token_logprobs(model, lay_out(rows, layout), also=("entropy",))

@@ -198,7 +198,7 @@ def test_it_passes_the_kit_in_a_process_of_its_own(cli):
 
 
 def test_without_the_package_it_says_what_to_type(monkeypatch):
-    monkeypatch.setattr("core.registry._there", lambda module: module != "unsloth")
+    monkeypatch.setattr("core.registry.installed", lambda module: module != "unsloth")
     with pytest.raises(UserError, match="loader=unsloth needs unsloth") as caught:
         core.configure(["loader=unsloth"])
     assert caught.value.fix == "pip install --no-deps unsloth unsloth_zoo"

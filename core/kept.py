@@ -1,0 +1,95 @@
+"""What a training step keeps for its way back, counted without computing anything.
+
+The forward runs on tensors without data; autograd says what it would save. Whatever a method adds is seen as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from core import logprobs
+from core.batch import LaidOut
+from core.contracts import Objective
+from core.ending import candidates
+from core.logprobs import token_logprobs
+from core.weightless import as_if_real
+
+
+class Lengths:
+    """Boundaries of sequences that are read on the CPU: a tensor without data could not be."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        self.lengths = lengths
+
+    def diff(self) -> Lengths:
+        """Themselves."""
+        return self
+
+    def tolist(self) -> list[int]:
+        """The lengths."""
+        return self.lengths
+
+
+def kept_bytes(model: nn.Module, objective: Objective, batch: LaidOut, dtype: torch.dtype) -> int:
+    """Bytes that a micro-batch's forward keeps beside weights and buffers.
+
+    Args:
+        model: On the meta device, the method applied; it is not usable afterwards.
+        objective: What is computed.
+        batch: The micro-batch; its numbers hold what the objective's reference would give.
+        dtype: What products are computed in.
+    """
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    as_if_real(model, mode)
+    own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
+    kept: dict[int, Any] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage  # held, so that no other gets its place
+        return tensor
+
+    inner = logprobs.output_model(model)
+    logprobs.assume(inner, candidates(inner.config)[0])
+    model.train()
+    shapes = _without_data(batch, mode)
+    autocast = torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
+    with mode, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast:
+        loss = _loss(model, objective, shapes)
+    del loss
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def _loss(model: nn.Module, objective: Objective, batch: LaidOut) -> Any:
+    if type(objective).reference is not Objective.reference:
+        with torch.no_grad():
+            batch = replace(batch, numbers={**batch.numbers, **objective.reference(token_logprobs(model, batch))})
+    try:
+        return objective.loss(model, batch)
+    except DataDependentOutputException:  # it reads a number, as where sequences are taken apart
+        return token_logprobs(model, batch).logprobs_N.sum()
+
+
+def _without_data(batch: LaidOut, mode: FakeTensorMode) -> LaidOut:
+    def faked(name: str, value: Any) -> Any:
+        if name.startswith("cu_seq_lens"):
+            return Lengths(value.diff().tolist())
+        return mode.from_tensor(value) if isinstance(value, Tensor) else value
+
+    def each(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: faked(name, value) for name, value in values.items()}
+
+    fields = ("sources_N", "targets_N", "loss_weights_N", "owners_N", "ends_S")
+    return replace(
+        batch,
+        inputs=each(batch.inputs),
+        numbers=each(batch.numbers),
+        **{name: faked(name, getattr(batch, name)) for name in fields},
+    )

@@ -18,10 +18,10 @@ __all__ = ["__version__", "configure", "load_run", "train"]
 
 if TYPE_CHECKING:
     from core.compose import configure as configure
+    from core.entry import train as train
     from core.result import load_run as load_run
-    from core.run import train as train
 
-_LAZY = {"configure": "core.compose", "train": "core.run", "load_run": "core.result"}
+_LAZY = {"configure": "core.compose", "train": "core.entry", "load_run": "core.result"}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ Shapes: H heads, K heads of keys, T tokens of all sequences together, Q tokens t
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -20,7 +20,12 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
+from core.causal_attention import causal_attention
+
 NAME = "hooktune_apart"
+SHORT = 64
+"""Tokens of a sequence from which on half-precision products are quicker on a CPU."""
+
 _apart: ContextVar[bool] = ContextVar("apart", default=False)
 
 
@@ -56,17 +61,28 @@ def attend(
         return one(module, query, key, value, attention_mask, **kwargs)
     lengths = bounds.diff().tolist()
     window = kwargs.get("sliding_window")
-    dtype = query.dtype
-    if query.device.type == "cpu":
-        # torch's CPU kernel goes back through bfloat16 at a third of its speed in float32, and less exactly
-        query, key, value = query.float(), key.float(), value.float()
+    halved = one is sdpa_attention_forward and _halved(module, query, kwargs)
     pieces: list[Tensor] = []
     with torch.autocast(query.device.type, enabled=False):
         for q, k, v in zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True):
             length = q.shape[2]
+            if halved and length >= SHORT:
+                query_THD, key_TKD, value_TKD = (tensor[0].transpose(0, 1) for tensor in (q, k, v))
+                pieces.append(causal_attention(query_THD, key_TKD, value_TKD, kwargs["scaling"], window)[None])
+                continue
+            if q.device.type == "cpu":
+                # torch's CPU kernel goes back through bfloat16 at a third of its speed in float32, and less exactly
+                q, k, v = q.float(), k.float(), v.float()
             mask = _band(length, window, q.device) if window is not None and window < length else None
-            pieces.append(one(module, q, k, v, mask, **kwargs)[0])
-    return torch.cat(pieces, 1).to(dtype), None
+            pieces.append(one(module, q, k, v, mask, **kwargs)[0].to(query.dtype))
+    return torch.cat(pieces, 1), None
+
+
+def _halved(module: nn.Module, query: Tensor, options: Mapping[str, Any]) -> bool:
+    """Whether this is the plain case that half-precision products on a CPU are written for."""
+    causal = options.get("is_causal") is not False and getattr(module, "is_causal", True)
+    plain = causal and not options.get("dropout") and options.get("scaling") is not None
+    return plain and query.device.type == "cpu" and query.dtype == torch.bfloat16
 
 
 def _capped(

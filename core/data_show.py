@@ -11,6 +11,7 @@ from pathlib import Path
 
 from core.compose import configure
 from core.errors import UserError
+from core.loading import import_first
 from core.options import one_of
 from core.quiet import hush
 from core.verb_flags import take_flags, whole
@@ -49,6 +50,7 @@ def _show(overrides: Sequence[str], number: int, split: str, page: Path | None) 
     """
     config = configure(overrides)
     hush()
+    import_first(config.offers.values())
     from core import stages
     from core.data_page import write_page
     from core.data_print import print_examples

@@ -33,6 +33,11 @@ class Ending:
             logits_CV = logits_CV * self.scale
         return logits_CV if self.cap is None else self.cap * torch.tanh(logits_CV / self.cap)
 
+    def slope(self, logits: Tensor) -> Tensor:
+        """Derivative of the logits by the product, given the logits."""
+        slope = torch.full_like(logits, self.scale)
+        return slope if self.cap is None else slope * (1 - (logits / self.cap) ** 2)
+
 
 def candidates(config: Any) -> list[Ending]:
     """As it is, or with the scaling and the soft cap that architectures name in their config."""

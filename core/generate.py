@@ -14,6 +14,7 @@ from rich.table import Table
 
 from core.contracts import Head
 from core.errors import UserError
+from core.run_files import model_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,7 +38,6 @@ def generate(run: str | Path, prompt: str, options: Mapping[str, Any] | None = N
         UserError: ``run`` is no run, or the prompt is empty.
     """
     from core import load_run
-    from core.progress import console
 
     if not prompt.strip():
         raise UserError("the prompt is empty", 'python -m core generate RUN "PROMPT"')
@@ -47,11 +47,13 @@ def generate(run: str | Path, prompt: str, options: Mapping[str, Any] | None = N
             f"{result.folder} holds a {result.head.auto_class}, which writes no text",
             "its result.model answers in Python",
         )
-    system = result.lock["data"]["system"]
+    system, models = result.lock["data"]["system"], _models(result)
+    from core.progress import console  # brings libraries that the run's parts may patch
+
     screen = console()
     columns = _Columns(screen)
     with columns:
-        for name, model, acting in _models(result):
+        for name, model, acting in models:
             with acting:
                 answer(model, result.tokenizer, prompt, system=system, say=columns.add(name), **dict(options or {}))
 
@@ -111,8 +113,8 @@ def _base(result: Result) -> nn.Module:
     from core.source import locate
     from core.weights import load
 
-    known = result.lock["model"]
-    start = locate(replace(result.plan.start.model, path=known["given"], revision=known["revision"]))
+    path, revision = model_of(result.lock), result.lock["model"]["revision"]
+    start = locate(replace(result.plan.start.model, path=path, revision=revision))
     return load(replace(result.plan, start=start), result.head, training=False).eval()
 
 

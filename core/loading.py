@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 import inspect
 import re
+import sys
+from collections.abc import Iterable
 from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -34,6 +36,9 @@ CONTRACTS: dict[str, type] = {
 OPTIONS: dict[str, type] = {"data": DataOptions, "optim": OptimOptions, "metric": MetricOptions}
 """Axis -> what the options of its parts share, and the core reads."""
 
+PATCHED = ("transformers", "peft", "trl")
+"""What is built on torch, and takes no patches once it is imported."""
+
 
 def load_options(offer: Offer) -> type:
     """The dataclass with the types of a part's options.
@@ -61,8 +66,7 @@ def make_part(offer: Offer, options: Any) -> Any:
     Raises:
         UserError: it cannot be imported, is not what its kind asks for, or does not take ``options``.
     """
-    for module in offer.part.import_first:
-        _import(offer, module, module)
+    import_first([offer])
     cls = _load(offer, offer.part.target, "target")
     kind = CONTRACTS[offer.axis]
     if not (isinstance(cls, type) and issubclass(cls, kind)):
@@ -76,6 +80,23 @@ def make_part(offer: Offer, options: Any) -> Any:
     except TypeError as error:
         raise UserError(f"{label(offer)}: {cls.__name__}(options) cannot be made: {error}", _tell(offer)) from None
     return cls(options)
+
+
+def import_first(offers: Iterable[Offer]) -> None:
+    """Import what parts want imported before the libraries that they patch.
+
+    Raises:
+        UserError: it cannot be imported, or it is too late.
+    """
+    for offer in offers:
+        for module in offer.part.import_first:
+            late = [library for library in PATCHED if library in sys.modules]
+            if late and module not in sys.modules:
+                raise UserError(
+                    f"{label(offer)} patches libraries, and {late[0]} is imported already",
+                    f"import {module} in the first line of the program",
+                )
+            _import(offer, module, module)
 
 
 def look_at(offer: Offer) -> None:

@@ -1,8 +1,9 @@
 """Log-probabilities of the supervised tokens of a batch, without the full logits ever existing.
 
 The whole model runs with one position of logits, its body's output is overheard, and the output layer is applied to
-the supervised positions only, in chunks. What a model does to its logits afterwards (Granite's scaling, Gemma's soft
-cap) is found by comparing with its own logits once, at the first batch.
+the supervised positions only: a slice of the vocabulary at a time (``core.output_layer``), or a chunk of the positions
+where it is no plain product. What a model does to its logits afterwards (Granite's scaling, Gemma's soft cap) is found
+by comparing with its own logits once, at the first batch.
 
 Shapes: B examples, N supervised tokens, C tokens of a chunk, T tokens, H hidden width, V vocabulary.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -20,17 +21,14 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from core import attention
+from core import attention, output_layer
 from core.batch import LaidOut
 from core.contracts import Batch, LogProbs
 from core.ending import Ending, candidates
+from core.logit_chunks import EXTRA, in_chunks, of_logits, product
 from core.neftune import noisy
-
-CHUNK = 512
-"""Supervised tokens whose logits exist at one time: 100 MB in float32 for a vocabulary of 49,152."""
 
 OUTPUT_LAYER = "output layer"
 """What a profile calls the output layer and the loss made of it."""
@@ -99,12 +97,12 @@ def token_logprobs(
     wanted = tuple(name for name in EXTRA if name in also)
     with noisy(inner, batch, neftune_alpha):
         if ending.plain:
-            found = _of_logits(_own_logits(model, inner, batch, batch.sources_N).float(), batch.targets_N, wanted)
+            found = of_logits(_own_logits(model, inner, batch, batch.sources_N).float(), batch.targets_N, wanted)
         else:
             hidden_NH = _hidden(model, inner, batch)[batch.sources_N]
             head = cast(nn.Module, inner.get_output_embeddings())
             with record_function(OUTPUT_LAYER):
-                found = _in_chunks(hidden_NH, batch.targets_N, head, ending, wanted)
+                found = _of_hidden(hidden_NH, batch.targets_N, head, ending, wanted)
     more = {f"{name}_N": value for name, value in zip(wanted, found[1:], strict=True)}
     return TokenLogProbs(found[0], batch.loss_weights_N, batch, **more)
 
@@ -176,7 +174,7 @@ def _find_ending(model: nn.Module, inner: PreTrainedModel, batch: LaidOut) -> En
     # the comparison must not move the run's dropout
     with torch.no_grad(), torch.random.fork_rng(), _overheard(inner) as heard:
         own_NV = _own_logits(model, inner, batch, keep)
-        product_NV = _product(head, _flatten(heard[-1], batch)[keep])
+        product_NV = product(head, _flatten(heard[-1], batch)[keep])
     targets_N = batch.targets_N[:64]
     own_N = _pick(own_NV.float(), targets_N)
     gaps = {e: (_pick(e(product_NV), targets_N) - own_N).abs().max().item() for e in candidates(inner.config)}
@@ -199,49 +197,17 @@ def _own_logits(model: nn.Module, inner: PreTrainedModel, batch: LaidOut, at_N: 
 
 
 # ------------------------------------------------------------------------------------------------------------ logprobs
-def _product(head: nn.Module, hidden_CH: Tensor) -> Tensor:
-    """(C, V) of the output layer; some bodies (Mamba's) hand on float32 to one in half precision."""
-    weight: Any = getattr(head, "weight", None)
-    fits = not isinstance(weight, Tensor) or not weight.is_floating_point()
-    return head(hidden_CH if fits else hidden_CH.to(weight.dtype))
-
-
 def _pick(logits_CV: Tensor, targets_C: Tensor) -> Tensor:
-    return _of_logits(logits_CV, targets_C, ())[0]
+    return of_logits(logits_CV, targets_C, ())[0]
 
 
-EXTRA = ("uniform", "logsumexp", "entropy")
-"""What can be had of a token's distribution beside the log-probability of the token."""
-
-
-def _of_logits(logits_CV: Tensor, targets_C: Tensor, wanted: Sequence[str]) -> tuple[Tensor, ...]:
-    """(C,) log-probabilities, then one (C,) for each name in ``wanted``."""
-    normaliser_C = logits_CV.logsumexp(1)
-    found = [logits_CV.gather(1, targets_C[:, None])[:, 0] - normaliser_C]
-    for name in wanted:
-        if name == "uniform":
-            found.append(logits_CV.mean(1) - normaliser_C)
-        elif name == "logsumexp":
-            found.append(normaliser_C)
-        else:
-            with torch.no_grad():
-                logprobs_CV = logits_CV - normaliser_C[:, None]
-                found.append(-(logprobs_CV.exp() * logprobs_CV).sum(1))
-    return tuple(found)
-
-
-def _in_chunks(
-    hidden_NH: Tensor, targets_N: Tensor, head: nn.Module, ending: Callable[[Tensor], Tensor], wanted: Sequence[str]
+def _of_hidden(
+    hidden_NH: Tensor, targets_N: Tensor, head: nn.Module, ending: Ending, wanted: Sequence[str]
 ) -> tuple[Tensor, ...]:
-    def chunk(hidden_CH: Tensor, targets_C: Tensor) -> tuple[Tensor, ...]:
-        return _of_logits(ending(_product(head, hidden_CH)), targets_C, wanted)
-
-    if len(targets_N) <= CHUNK:
-        return chunk(hidden_NH, targets_N)
-    pairs = zip(hidden_NH.split(CHUNK), targets_N.split(CHUNK), strict=True)
-    if not torch.is_grad_enabled():
-        found = [chunk(*pair) for pair in pairs]
-    else:
-        # logits of a chunk are made again on the way back, so that one chunk's exist at a time
-        found = [cast("tuple[Tensor, ...]", checkpoint(chunk, *pair, use_reentrant=False)) for pair in pairs]
-    return tuple(torch.cat(values) for values in zip(*found, strict=True))
+    """(N,) log-probabilities, then one (N,) for each name in ``wanted``, without the full logits."""
+    if "uniform" in wanted or not output_layer.fits(head):
+        return in_chunks(hidden_NH, targets_N, head, ending, wanted)
+    logprobs_N, logsumexp_N, entropy_N = output_layer.token_distribution(
+        hidden_NH, targets_N, head, ending, "entropy" in wanted
+    )
+    return logprobs_N, *({"logsumexp": logsumexp_N, "entropy": entropy_N}[name] for name in wanted)

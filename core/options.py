@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import ClassVar
 
 from core.errors import UserError
 
@@ -77,6 +78,8 @@ class DataOptions:
         packing: Whether batches count rows of ``max_length`` tokens in place of examples.
         cache: Whether encoded rows are kept for the next run.
     """
+
+    free: ClassVar = frozenset({"system", "group"})
 
     batch_size: int
     max_length: int

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from core.compose import Config, configure
 from core.errors import UserError
+from core.loading import import_first
 from core.verb_flags import take_flags, whole
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def _watched(config: Config, steps: int) -> Profiled:
         UserError: training ended before.
     """
     import core
+
+    import_first(config.offers.values())
     from core.profiled import WARM_UP, Profiled, SeenEnoughError
 
     watcher = Profiled(steps)

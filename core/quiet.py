@@ -6,6 +6,7 @@ import logging
 
 NOISE = {
     "torchao": "Failed to load",  # extensions for GPUs that are not here
+    "torchao.kernel.intmm": "Detected no triton",  # as on every CPU
     "torch.utils._pytree": "register_constant",  # torchao's use of torch
     "bitsandbytes.autograd._functions": "inputs will be cast",  # int8 computes in float16, each layer says so
     "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward",  # an optional kernel of the hub's

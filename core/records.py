@@ -17,7 +17,8 @@ class Part:
         target: Where the code is, ``"package.module:Class"``, a subclass of the kind's contract. Imported when a run
             needs it and made as ``target(options)``.
         options: Where its options are, in the same form: a frozen keyword-only dataclass without defaults whose module
-            imports no torch. Its ``__post_init__`` checks values and raises ``UserError``.
+            imports no torch. Its ``__post_init__`` checks values and raises ``UserError``; options that take any text,
+            or any number, are named in a ``free: ClassVar = frozenset({...})``.
         summary: One line for ``--help``.
         source: The paper's arXiv URL where there is one, else documentation.
         needs: Modules that must be importable.
@@ -25,7 +26,7 @@ class Part:
         provides: Capability words this part gives the run.
         requires: Capability words that some chosen part, the model or the device must provide; ``"a|b"`` is either.
         conflicts: Capability words that no chosen part may provide.
-        import_first: Modules to import before torch's ecosystem.
+        import_first: Modules to import before transformers, peft and trl.
         api: Version of the contracts it was written for.
         patches: Modules it alters for the whole process; such a run gets a process of its own.
 

@@ -115,9 +115,10 @@ class Result:
 
     def _load(self) -> Any:
         if self._loaded is None:
+            plan = self.plan  # a part may have to be imported first
             from core.weights import load
 
-            self._loaded = (load(self.plan, self.head, training=False), self.plan.tokenizer)
+            self._loaded = (load(plan, self.head, training=False), plan.tokenizer)
         return self._loaded
 
     def generate(self, prompt: str, **options: Any) -> str:

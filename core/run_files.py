@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,3 +65,13 @@ def read_lock(run: Path) -> dict[str, Any]:
         raise UserError(f"{run} never came to load its model", "start the run anew") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read: {error}", "start the run anew") from None
+
+
+def model_of(lock: Mapping[str, Any]) -> str:
+    """What ``model.path`` was, from any folder; an older run says only what was found there.
+
+    Example:
+        >>> model_of({"model": {"path": "/models/small"}})
+        '/models/small'
+    """
+    return lock["model"].get("given", lock["model"]["path"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core.errors import UserError
 from core.options import ModelOptions
-from core.run_files import how_to_go_on, read_lock, read_status
+from core.run_files import how_to_go_on, model_of, read_lock, read_status
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _from_run(run: Path, options: ModelOptions) -> Start:
             f"{options.path}: that run has saved nothing, its state is {read_status(run)['state']}", how_to_go_on(run)
         )
     lock = read_lock(run)
-    given = lock["model"]["given"]
+    given = model_of(lock)
     base = replace(options, path=given, revision=lock["model"]["revision"])
     parts = {part["kind"]: part["name"] for part in lock["parts"]}
     return Start(base, given, run / "adapter", parts["method"], parts["loader"])

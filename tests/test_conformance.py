@@ -16,7 +16,6 @@ def in_a_folder(self: DataContract, *more: str) -> list[str]:
 
 
 WHAT_THEY_NEED: dict[tuple[str, str], dict[str, Any]] = {
-    ("data", "jsonl"): {"overrides": ["data.train=rows.jsonl"], "free": ("train", "validation")},
     ("objective", "kto"): {
         "expected_failures": {
             "accumulation_changes_nothing": "how far the model has moved is estimated per micro-batch"
@@ -26,12 +25,7 @@ WHAT_THEY_NEED: dict[tuple[str, str], dict[str, Any]] = {
         "overrides": ["objective=dpo", "objective.beta=1.0"],
         "rows": lambda _: tiny.rows_with({"chosen", "rejected"}),
     },
-    ("data", "hub"): {
-        "overrides": ["data.path=set", "data.train=train"],
-        "free": ("path", "subset", "train", "validation", "revision"),
-        "usual": in_a_folder,
-    },
-    ("data", "reviews"): {"free": ("system", "question", "split_seed")},
+    ("data", "hub"): {"overrides": ["data.path=set"], "usual": in_a_folder},
 }
 """Part -> attributes of its test class."""
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from functools import cached_property
 from typing import Any, Literal, cast
 
 from core.errors import RowError
-from core.testing.part import PartContract
+from core.testing.part import PartContract, accepts
 from core.testing.rig import Rig, losses_of, train
 
 
 class DataContract(PartContract):
-    """Checks of a data source; ``overrides`` name what it reads, where that is needed."""
+    """Checks of a data source on its own rows; one that refuses to be without ``data.train`` gets the kit's file."""
 
     axis = "data"
-    freely = ("system", "group")
 
-    def usual(self, *more: str) -> list[str]:
-        """Its own rows in place of ours."""
-        lines = [line for line in super().usual(*more) if not line.startswith("data.train=")]
-        return [*lines, *(line for line in self.overrides if line.startswith("data.train="))]
+    def read(self) -> Sequence[str]:
+        """Nothing but what the source itself reads, unless it needs to be told."""
+        return super().read() if self._needs_a_file else []
+
+    @cached_property
+    def _needs_a_file(self) -> bool:
+        options = {field.name for field in fields(cast("Any", self.registry.options_class(self.offer)))}
+        return "train" in options and not accepts([f"data={self.name}", *self.overrides])
 
     def test_there_are_rows_to_train_on(self) -> None:
         """Objects, or a ``RowError`` in the place of one that cannot be read."""

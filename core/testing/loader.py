@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,16 +13,20 @@ from torch import nn
 from core.contracts import Head
 from core.errors import UserError
 from core.testing.real import OnRealWeights
-from core.testing.rig import IDS_BT, Rig, logits_BTV, losses_of, train
+from core.testing.rig import IDS_BT, Rig, logits_BTV, logits_of_run, losses_of, train
 
 
 class LoaderContract(OnRealWeights):
-    """Checks of a loader on a folder with a tiny model."""
+    """Checks of a loader on a folder with a tiny model.
+
+    One that takes addresses of its own has one in ``overrides``, such as ``["model.path=vault://tiny"]``.
+    """
 
     axis = "loader"
 
     def test_describing_reads_no_weights(self) -> None:
         """Facts come from the config: the plan is made before anything large is read or fetched."""
+        self._needs_our_folder()
         before = Rig(self.usual()).plan.facts
         (self.folder / "model" / "model.safetensors").rename(self.folder / "weights")
         plan = Rig(self.usual()).plan
@@ -32,14 +37,16 @@ class LoaderContract(OnRealWeights):
         rig = Rig(self.usual())
         facts, model = rig.plan.facts, rig.base()
         assert facts.parameters == sum(p.numel() for p in model.parameters())
-        assert facts.architecture == "LlamaForCausalLM"
-        assert (facts.hidden, facts.context) == (64, 512)
         assert facts.vocabulary == logits_BTV(model).shape[-1]
-        assert len([model.get_submodule(block) for block in facts.blocks]) == 2
+        assert facts.hidden == cast("Any", model).get_input_embeddings().weight.shape[1]
+        assert [model.get_submodule(block) for block in facts.blocks]
+        assert facts.linears
         for name, (inputs, outputs) in facts.linears.items():
             layer = model.get_submodule(name)
             assert (layer.in_features, layer.out_features) == (inputs, outputs)
-        assert len(facts.linears) == 14
+        if not self.model_is_given:
+            assert (facts.architecture, facts.hidden, facts.context) == ("LlamaForCausalLM", 64, 512)
+            assert (len(facts.blocks), len(facts.linears)) == (2, 14)
 
     def test_the_tokenizer_is_the_models(self) -> None:
         """With its template and its end token."""
@@ -58,10 +65,12 @@ class LoaderContract(OnRealWeights):
         from transformers import AutoModelForCausalLM
 
         rig = Rig(self.usual())
-        plain = AutoModelForCausalLM.from_pretrained(self.folder / "model", dtype=torch.float32).eval()
+        found = logits_BTV(rig.base())
+        folder = rig.plan.facts.path if self.model_is_given else self.folder / "model"
+        plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         with torch.no_grad():
             wanted = plain(input_ids=IDS_BT).logits
-        assert (logits_BTV(rig.base()) - wanted).abs().max() < 1e-4
+        assert (found - wanted).abs().max() < 1e-4
 
     @pytest.mark.parametrize("path", ["nothing/here/at/all", "./nowhere"])
     def test_a_model_that_is_not_there_is_said(self, path: str) -> None:
@@ -71,6 +80,7 @@ class LoaderContract(OnRealWeights):
 
     def test_weights_that_are_missing_are_said(self) -> None:
         """Not made up."""
+        self._needs_our_folder()
         rig = Rig(self.usual())
         (self.folder / "model" / "model.safetensors").unlink()
         with pytest.raises(UserError):
@@ -119,3 +129,17 @@ class LoaderContract(OnRealWeights):
         few = ["trainer.max_steps=20", "trainer.overfit_batches=1", "optim.schedule=constant", "optim.warmup=0"]
         losses = losses_of(train(self.usual("method=lora", "optim.lr=1e-2", *few)))
         assert losses[-1] < 0.95 * losses[0]
+
+    @pytest.mark.parametrize("method", ["lora", "full"])
+    def test_what_it_trained_is_loaded_and_gone_on_from(self, method: str) -> None:
+        """An adapter on what the user typed, and a whole model, which is a folder that ``save_pretrained`` wrote."""
+        usual = partial(self.usual, f"method={method}", "optim.lr=1e-2")
+        first = train(usual("run.dir=first"))
+        tuned = logits_BTV(first.model)
+        assert (logits_of_run(first.folder) - tuned).abs().max() < 1e-4
+        again = Rig(usual(f"model.path={first.folder}"))
+        assert (logits_BTV(again.applied()[0]) - tuned).abs().max() < 1e-4
+
+    def _needs_our_folder(self) -> None:
+        if self.model_is_given:
+            pytest.skip("only a folder of the kit's own can have its weights taken away")

@@ -97,9 +97,7 @@ class MethodContract(OnRealWeights):
 
     def test_it_trains_on_a_base_in_bfloat16(self) -> None:
         """What is trained is held in float32 beside it; it is measured, saved and loaded in the base's dtype."""
-        result = train(
-            self.usual("model.dtype=bfloat16", "metric=loss", f"data.validation={self.folder / 'rows.jsonl'}")
-        )
+        result = train(self.usual("model.dtype=bfloat16", "metric=loss", f"data.validation={self.rows_file}"))
         assert all(loss == loss for loss in losses_of(result))
         assert result.after is not None
         assert _gap(logits_BTV(result.model), apart(logits_of_run, result.folder)) < NEAR

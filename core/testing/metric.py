@@ -18,13 +18,8 @@ class MetricContract(PartContract):
     axis = "metric"
 
     def around(self) -> Sequence[str]:
-        """A rate for a whole model."""
-        return ["optim.lr=1e-2"]
-
-    def usual(self, *more: str) -> list[str]:
-        """Measured on the rows that are trained."""
-        lines = super().usual(*more)
-        return [*lines, f"data.validation={self.folder / 'rows.jsonl'}"]
+        """A rate for a whole model, measured on the rows that are trained."""
+        return ["optim.lr=1e-2", f"data.validation={self.rows_file}"]
 
     def test_a_score_holds_together(self) -> None:
         """Its name, its rows, an interval around its value."""

@@ -68,7 +68,7 @@ class ObjectiveContract(OnRealWeights):
                 rows[3].pop(column, None)
         if rows[3] == self.rows()[3]:
             pytest.skip("asks for no column")
-        tiny.write_rows(self.folder / "rows.jsonl", rows)
+        tiny.write_rows(self.rows_file, rows)
         with pytest.raises(UserError, match=r"rows\.jsonl:4: "):
             Rig(self.usual())
 
@@ -129,9 +129,7 @@ class ObjectiveContract(OnRealWeights):
 
     def test_it_is_measured_on_held_out_rows(self) -> None:
         """``metric=loss`` works, a reference included, and the first step is near what was measured."""
-        result = train(
-            self.usual("metric=loss", "trainer.max_steps=32", f"data.validation={self.folder / 'rows.jsonl'}")
-        )
+        result = train(self.usual("metric=loss", "trainer.max_steps=32", f"data.validation={self.rows_file}"))
         assert result.before is not None
         assert result.after is not None
         assert result.before.n == len(self.rows())

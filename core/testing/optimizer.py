@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -22,9 +23,9 @@ class OptimizerContract(PartContract):
     axis = "optim"
     lr: ClassVar[float] = 1e-2
 
-    def usual(self, *more: str) -> list[str]:
-        """With the rate."""
-        return super().usual(f"optim.lr={self.lr}", *more)
+    def around(self) -> Sequence[str]:
+        """The rate."""
+        return [f"optim.lr={self.lr}"]
 
     def test_a_group_without_a_rate_gets_the_options(self) -> None:
         """And one with a rate keeps it."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property, partial
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 import pytest
@@ -49,16 +49,12 @@ class PartContract:
         axis: Where it is chosen; set by the contract of its kind.
         name: Its name.
         overrides: What it cannot run without, such as a file.
-        free: Options that take any text, or any number: paths, prompts, offsets.
-        freely: The same for options that every part of the kind has; set by its contract.
         expected_failures: Check -> why it cannot hold. Strict.
     """
 
     axis: ClassVar[str]
     name: ClassVar[str]
     overrides: ClassVar[Sequence[str]] = ()
-    free: ClassVar[Collection[str]] = ()
-    freely: ClassVar[Collection[str]] = ()
     expected_failures: ClassVar[Mapping[str, str]] = {}
 
     # --------------------------------------------------------------------------------------------------- surroundings
@@ -89,15 +85,35 @@ class PartContract:
 
     def usual(self, *more: str) -> list[str]:
         """A run of a few steps on a tiny model with this part chosen; later overrides win over earlier ones."""
+        return self._run(f"{self.axis}={self.name}", *self.overrides, *more)
+
+    def without(self, *more: str) -> list[str]:
+        """The same run without the part and what it needs: with what is chosen by default."""
+        return [line for line in self._run(*more) if not line.startswith((f"{self.axis}=", f"{self.axis}."))]
+
+    def _run(self, *chosen: str) -> list[str]:
         model = _once(self.folder / "model", tiny.write_model)
-        rows = _once(self.folder / "rows.jsonl", partial(tiny.write_rows, rows=self.rows()))
+        _once(self.rows_file, partial(tiny.write_rows, rows=self.rows()))
         settings = [
-            f"model.path={quoted(str(model))}", "model.dtype=float32", "data=jsonl", f"data.train={quoted(str(rows))}",
-            "data.holdout=0", "data.tolerance=1", "data.batch_size=4", "trainer.accelerator=cpu", "trainer.max_steps=4",
-            "metric=none",
-            *self.around(), f"{self.axis}={self.name}", *self.overrides, *more,
+            f"model.path={quoted(str(model))}", "model.dtype=float32", "data=jsonl", *self.read(), "data.tolerance=1",
+            "data.batch_size=4", "trainer.accelerator=cpu", "trainer.max_steps=4", "metric=none",
+            *self.around(), *chosen,
         ]  # fmt: skip
         return list({line.partition("=")[0]: line for line in settings}.values())
+
+    @property
+    def model_is_given(self) -> bool:
+        """Whether ``overrides`` name a model, such as one at an address that only its loader knows."""
+        return any(line.startswith("model.path=") for line in self.overrides)
+
+    @property
+    def rows_file(self) -> Path:
+        """Where the rows lie."""
+        return self.folder / "rows.jsonl"
+
+    def read(self) -> Sequence[str]:
+        """What is read: all of it is trained on."""
+        return [f"data.train={quoted(str(self.rows_file))}", "data.holdout=0"]
 
     def around(self) -> Sequence[str]:
         """What a kind needs beside the part."""
@@ -128,16 +144,18 @@ class PartContract:
 
     def test_every_option_refuses_a_wrong_value(self) -> None:
         """Nonsense is a ``UserError`` while the config is made, not something that training stumbles over."""
-        cls = self.registry.options_class(self.offer)
+        cls: Any = self.registry.options_class(self.offer)
         types = get_type_hints(cls)
+        names = {field.name for field in fields(cls)} - {"name"}
+        free = {name for base in cls.__mro__ for name in vars(base).get("free", ())}
+        assert free <= names, "free: there are no such options"
         taken = [
-            f"{self.axis}.{field.name}={wrong}"
-            for field in fields(cls)
-            if field.name != "name"
-            for wrong in _wrong(types[field.name], field.name in {*self.free, *self.freely})
-            if _accepts([*self.usual(), f"{self.axis}.{field.name}={wrong}"])
+            f"{self.axis}.{name}={wrong}"
+            for name in sorted(names)
+            for wrong in wrong_values(types[name], name in free)
+            if accepts([*self.usual(), f"{self.axis}.{name}={wrong}"])
         ]
-        assert not taken, f"accepted: {', '.join(taken)}"
+        assert not taken, f"accepted, though no option of {cls.__name__}.free: {', '.join(taken)}"
 
     def test_it_leaves_no_patch_behind(self) -> None:
         """Other runs of the same process must not notice that this one was there."""
@@ -147,16 +165,13 @@ class PartContract:
         runs = self.usual("run.dir=second"), self.without("run.dir=first")
         assert apart(changed_by, *runs, plugins, ENVIRONMENT) == []
 
-    def without(self, *more: str) -> list[str]:
-        """The same run without the part: with what is chosen by default."""
-        return [line for line in self.usual(*more) if not line.startswith((f"{self.axis}=", f"{self.axis}."))]
-
 
 def _once(path: Path, make: Any) -> Path:
     return path if path.exists() else make(path)
 
 
-def _accepts(overrides: Sequence[str]) -> bool:
+def accepts(overrides: Sequence[str]) -> bool:
+    """Whether a config can be made; later overrides win over earlier ones."""
     last = {line.partition("=")[0]: line for line in overrides}
     try:
         configure(list(last.values()))
@@ -165,25 +180,28 @@ def _accepts(overrides: Sequence[str]) -> bool:
     return True
 
 
-def _wrong(kind: Any, free: bool) -> list[str]:
+def wrong_values(kind: Any, free: bool) -> list[str]:
     """Values that no option of this type should take.
 
+    Args:
+        kind: Its annotation.
+        free: Whether it takes any text, or any number.
+
     Example:
-        >>> _wrong(int | None, free=False) == _wrong(int, free=False)
-        True
-        >>> _wrong(list[float], free=True)
-        ['abc', '{a: 1}', '[abc]', '[nan]', '[.inf]']
+        >>> wrong_values(int | None, free=True)
+        ['abc', '1.5']
     """
-    inner = [each for each in get_args(kind) if each is not type(None)]
-    if isinstance(kind, UnionType) or get_origin(kind) is Union:
-        return _wrong(inner[0], free)
-    if get_origin(kind) is list and inner[0] in (int, float):
-        return ["abc", "{a: 1}", *(f"[{value}]" for value in _wrong(inner[0], free))]
-    words = str(kind)
-    if "str" in words and not words.startswith(("list", "dict")):
-        return ["[1,2]"] if free else ["[1,2]", "no-such-word"]
-    if words.startswith(("<class 'float", "float")):
-        return ["abc", "nan", ".inf"] if free else ["abc", "nan", ".inf", FAR]
-    if words.startswith(("<class 'int", "int")):
-        return ["abc", "1.5"] if free else ["abc", "1.5", FAR]
-    return ["abc", "[1]"] if words.startswith("dict") else ["abc", "{a: 1}"]
+    if get_origin(kind) in (Union, UnionType):
+        each = [wrong_values(member, free) for member in get_args(kind) if member is not NoneType]
+        return [value for value in each[0] if all(value in values for values in each)]
+    if get_origin(kind) is list:
+        (member,) = get_args(kind)
+        inside = wrong_values(member, free) if member in (int, float) else []
+        return ["abc", "{a: 1}", *(f"[{value}]" for value in inside)]
+    known: dict[Any, tuple[list[str], str]] = {
+        str: (["[1,2]"], "no-such-word"),
+        float: (["abc", "nan", ".inf"], FAR),
+        int: (["abc", "1.5"], FAR),
+    }
+    always, unless_free = known.get(kind, (["abc", "[1]"], ""))
+    return always if free or not unless_free else [*always, unless_free]

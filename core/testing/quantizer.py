@@ -97,7 +97,7 @@ class QuantizerContract(OnRealWeights):
         """A forward without gradient must leave the layers as they are: some libraries repack them."""
         settings = [f"model.dtype={dtype}", "trainer.max_steps=6"]
         alone = train(self.usual(*settings, "run.dir=alone"))
-        rows = f"data.validation={self.folder / 'rows.jsonl'}"
+        rows = f"data.validation={self.rows_file}"
         passes = ["trainer.val_check_interval=2", "trainer.limit_val_batches=2", "metric=loss", "metric.rows=4"]
         watched = train(self.usual(*settings, rows, *passes, "run.dir=watched"))
         assert losses_of(watched) == losses_of(alone)

@@ -1,6 +1,7 @@
 """Options of rows from the hub: types and limits."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from core.api import DataOptions, UserError
 
@@ -8,6 +9,8 @@ from core.api import DataOptions, UserError
 @dataclass(frozen=True, kw_only=True)
 class HubOptions(DataOptions):
     """Values and comments are in ``conf/data/hub.yaml``."""
+
+    free: ClassVar = frozenset({"path", "subset", "train", "validation", "revision"})
 
     name: str
     path: str | None

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from core.api import DataOptions, UserError, within
 from plugins.jsonl.readers import READERS
@@ -17,6 +18,8 @@ def _mixed(key: str, files: Sequence[str]) -> str:
 @dataclass(frozen=True, kw_only=True)
 class FilesOptions(DataOptions):
     """Values and comments are in ``conf/data/jsonl.yaml``."""
+
+    free: ClassVar = frozenset({"train", "validation"})
 
     name: str
     train: str | None = field(metadata={"several": _mixed})

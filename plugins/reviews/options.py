@@ -1,6 +1,7 @@
 """Options of the reviews: types and limits."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from core.api import DataOptions, within
 
@@ -8,6 +9,8 @@ from core.api import DataOptions, within
 @dataclass(frozen=True, kw_only=True)
 class ReviewsOptions(DataOptions):
     """Values and comments are in ``conf/data/reviews.yaml``."""
+
+    free: ClassVar = frozenset({"question", "split_seed"})
 
     name: str
     train_rows: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import sys
 from pathlib import Path
@@ -234,6 +235,20 @@ def test_a_run_on_a_local_folder_is_used_from_another(tiny, tmp_path, tiny_model
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert core.load_run(result.folder).generate("What?", max_new_tokens=2) is not None
     assert result.lock["model"]["given"] == str(tmp_path / "beside")
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_run_that_does_not_know_what_was_typed_is_used_and_gone_on_from(tiny, method, capsys):
+    from core.generate import generate
+
+    result = tiny(f"method={method}", "trainer.max_steps=1")
+    lock = json.loads((result.folder / "lock.json").read_text())
+    del lock["model"]["given"]  # as runs were written at first
+    (result.folder / "lock.json").write_text(json.dumps(lock))
+    generate(result.folder, "What is one plus two?", {"max_new_tokens": 3})
+    assert "base: " in capsys.readouterr().out
+    again = tiny(f"method={method}", "trainer.max_steps=1", f"model.path={result.folder}")
+    assert again.plan.start.given == (str(result.folder / "model") if method == "full" else lock["model"]["path"])
 
 
 def test_a_classifier_writes_no_text(strange):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.discovery import discover
+from core.overrides import quoted
 from core.plugin_list import documented
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -69,14 +70,49 @@ def test_every_option_of_every_part_is_documented():
         (["new", "method", "x", "--dir"], "--dir takes a folder"),
         (["check"], "plugins check takes a part's name"),
         (["check", "lorra"], "did you mean lora?"),
+        (["check", "."], "holds no tests"),
+        (["check", "./lora"], "no part and no folder is called ./lora"),
         (["doctor", "now"], "plugins doctor takes nothing"),
     ],
 )
-def test_nonsense_is_two_lines(words, said, capsys):
+def test_nonsense_is_two_lines(words, said, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     code, _, err = typed(*words, capsys=capsys)
     assert code == 2
     assert len(err.strip().splitlines()) == 2
     assert said in err
+
+
+def test_check_takes_a_folder_for_a_part_only_where_it_is_written_as_a_path(monkeypatch, tmp_path, capsys):
+    from core import plugin_check
+
+    places: list[str] = []
+    monkeypatch.setattr(plugin_check, "_run", lambda found, *_: places.extend(found) or 0)
+    monkeypatch.chdir(tmp_path)
+    for name in ("lora", "no-part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "test_it.py").touch()
+    for word, is_the_folder in (("lora", False), ("./lora", True), ("lora/", True), ("no-part", True)):
+        assert typed("check", word, capsys=capsys)[0] == 0
+        assert (places.pop() == str((tmp_path / word).resolve())) == is_the_folder, word
+
+
+def test_check_names_files_so_that_they_are_found_from_anywhere(monkeypatch, tmp_path, capsys):
+    from core import plugin_check
+
+    texts: list[str] = []
+
+    def read(places, *_):
+        texts.extend(file.read_text() for file in Path(places[0]).glob("test_*.py"))
+        return 0
+
+    monkeypatch.setattr(plugin_check, "_run", read)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.jsonl").touch()
+    (tmp_path / "sft").mkdir()
+    assert typed("check", "jsonl", "data.train=my.jsonl", "objective=sft", capsys=capsys)[0] == 0
+    wanted = [f"data.train={quoted(tmp_path / 'my.jsonl')}", "objective=sft"]
+    assert f"overrides = {wanted!r}" in texts[0]
 
 
 def test_new_puts_the_project_where_it_is_told(tmp_path, capsys):

@@ -494,7 +494,8 @@ def test_a_target_that_is_wrong_names_the_part_and_its_distribution(install, cod
         registry.make(offer, None)
 
 
-def test_what_is_to_be_imported_first_is_imported_before_the_target(install):
+def test_what_is_to_be_imported_first_is_imported_before_the_target(install, monkeypatch):
+    monkeypatch.setattr("core.loading.PATCHED", ())  # whatever other tests have imported
     install(
         "acme",
         plugin("acme", more=', import_first=("acme.early",)'),
@@ -505,7 +506,8 @@ def test_what_is_to_be_imported_first_is_imported_before_the_target(install):
     assert registry.make(registry.find("method", "thing"), None).options is None
 
 
-def test_what_is_to_be_imported_first_and_is_not_there_is_named(install):
+def test_what_is_to_be_imported_first_and_is_not_there_is_named(install, monkeypatch):
+    monkeypatch.setattr("core.loading.PATCHED", ())  # whatever other tests have imported
     install("acme", plugin("acme", more=', import_first=("nowhere",)'))
     registry = discover()
     with pytest.raises(UserError, match="method=thing of dist-acme: nowhere cannot be imported"):

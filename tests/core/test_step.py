@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from small_models import LAYOUTS, MODELS, SMALL, VOCABULARY, Whole, build, examples, plain, plainly, weights
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from core import attention, logprobs
+from core import attention, logit_chunks, logprobs
 from core.batch import lay_out
 from core.contracts import Head
 from core.layout import choose
@@ -80,10 +80,10 @@ def test_layouts_agree_for_any_lengths(lengths, layout):
 def test_chunks_change_nothing(monkeypatch):
     model, rows = build("llama"), examples([30, 9, 14], supervised=3)
     batch = lay_out(rows, "masked")
-    whole = token_logprobs(model, batch).logprobs_N
+    whole = token_logprobs(model, batch, also=("uniform",)).uniform_N
     gradients = torch.autograd.grad(whole.sum(), list(model.parameters()))
-    monkeypatch.setattr(logprobs, "CHUNK", 2)
-    pieces = token_logprobs(model, batch).logprobs_N
+    monkeypatch.setattr(logit_chunks, "CHUNK", 2)
+    pieces = token_logprobs(model, batch, also=("uniform",)).uniform_N
     torch.testing.assert_close(pieces, whole)
     for a, b in zip(torch.autograd.grad(pieces.sum(), list(model.parameters())), gradients, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
@@ -98,8 +98,9 @@ def test_full_logits_never_exist(monkeypatch):
     token_logprobs(model, batch)  # the first batch compares, on a few positions
     seen.clear()
     token_logprobs(model, batch)
-    assert max(seen) == len(batch.targets_N) == 9
-    assert sum(seen) == 10  # and one position of the model's own
+    assert seen == [1]  # one position of the model's own; the rest: tests/core/test_output_layer.py
+    token_logprobs(model, batch, also=("uniform",))
+    assert seen[1:] == [1, len(batch.targets_N)] == [1, 9]
 
 
 def test_logits_of_an_unknown_kind_are_taken_from_the_model(caplog):

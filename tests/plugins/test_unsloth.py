@@ -47,6 +47,10 @@ core.train(configure(sys.argv[1:]))
 print(json.dumps([[asked["r"], asked["lora_alpha"], asked["target_modules"]] for asked in calls]))
 """
 
+EARLY = "import pathlib, sys\npathlib.Path('late').write_text(str({'transformers', 'peft', 'trl'} & {*sys.modules}))\n"
+IN_PYTHON = "import sys, core\ncore.train(core.configure(sys.argv[1:]))"
+A_RUN = "import sys, core\ncore.load_run(sys.argv[1]).model"
+
 STUB = "import os, pathlib\npathlib.Path('seen').write_text(os.environ['UNSLOTH_AUTO_INSTALL'])\n"
 
 
@@ -111,6 +115,47 @@ def test_its_installer_is_off_when_it_is_imported(tmp_path, before):
     script = "import plugins.unsloth_loader.first"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path, env=environment, timeout=60)
     assert (tmp_path / "seen").read_text() == "0"
+
+
+@pytest.fixture
+def stubbed(tmp_path, tiny_model, rows_jsonl):
+    """Do something with ``loader=unsloth``, where a package of that name notes what was imported before."""
+    for name in ("unsloth", "unsloth_zoo"):
+        (tmp_path / f"{name}.py").write_text(EARLY if name == "unsloth" else "")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])}
+
+    def run(*typed: str):
+        command = [sys.executable, *typed]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("way", [["-m", "core"], ["-c", IN_PYTHON], ["-m", "core", "data", "show"]])
+def test_it_is_imported_before_what_it_patches(stubbed, tmp_path, way):
+    done = stubbed(*way, "loader=unsloth", "model.path=./nowhere")
+    assert "error: model.path=./nowhere" in done.stderr.replace("core.errors.UserError", "error")
+    assert (tmp_path / "late").read_text() == "set()"
+
+
+@pytest.mark.parametrize("way", [["-m", "core", "generate"], ["-c", A_RUN]])
+def test_it_is_imported_before_what_it_patches_to_use_a_run(train, stubbed, tmp_path, way):
+    assert train("transformers", "trainer.max_steps=1", "run.dir=made").returncode == 0
+    file = tmp_path / "made" / "overrides.txt"
+    file.write_text(file.read_text().replace("loader=transformers", "loader=unsloth"))
+    done = stubbed(*way, "made", "How are you?")
+    assert "has no attribute 'FastLanguageModel'" in done.stderr
+    assert (tmp_path / "late").read_text() == "set()"
+
+
+def test_where_it_is_too_late_it_says_what_to_type(stubbed):
+    done = stubbed("-c", f"import transformers\n{IN_PYTHON}", "loader=unsloth")
+    assert "loader=unsloth of hooktune (plugins/unsloth_loader) patches libraries, and transformers is imported" in (
+        done.stderr
+    )
+    assert "import plugins.unsloth_loader.first in the first line of the program" in done.stderr
 
 
 @needs_unsloth

@@ -1,0 +1,130 @@
+"""Causal attention of one sequence in bfloat16 on a CPU.
+
+torch's CPU kernel computes its products in float32, or goes back through bfloat16 at a third of that speed; the
+processor's own bfloat16 products are four times as fast. So those are used here, a block of queries at a time, with the
+softmax in float32, and the probabilities are computed again on the way back: nothing quadratic is kept.
+
+Shapes: T tokens, H heads, K heads of keys, G = H / K heads of queries for each, D head width. A block has R queries of
+each head, so M = R * G for a head of keys, and sees C keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BLOCK = 128
+"""Queries of a block: what lies after its last one is never computed."""
+
+
+def causal_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None = None) -> Tensor:
+    """Each token attends to those up to itself.
+
+    Args:
+        query: (T, H, D), bfloat16.
+        key: (T, K, D); each head of it serves G heads of queries in a row.
+        value: (T, K, D).
+        scaling: Of the scores.
+        window: How many tokens back each sees, itself included; None: all.
+
+    Returns:
+        (T, H, D)
+    """
+    found: Any = _CausalAttention.apply(query, key, value, scaling, window)
+    return found
+
+
+class _CausalAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, query_THD: Tensor, key_TKD: Tensor, value_TKD: Tensor, scaling: float, window: int | None
+    ) -> Tensor:
+        key_KTD, value_KTD = key_TKD.transpose(0, 1), value_TKD.transpose(0, 1)
+        scaled_KTGD = _by_key(query_THD, len(key_KTD)).mul(scaling)
+        ctx.save_for_backward(scaled_KTGD, key_TKD, value_TKD)
+        ctx.scaling, ctx.window = scaling, window
+        out_THD = torch.empty_like(query_THD)
+        out_KTGD = _by_key(out_THD, len(key_KTD))
+        for start, end, left in _blocks(len(query_THD), window):
+            shares_KMC = _shares(scaled_KTGD[:, start:end], key_KTD[:, left:end], window)
+            block_KMD = torch.bmm(shares_KMC.to(value_KTD.dtype), value_KTD[:, left:end])
+            out_KTGD[:, start:end] = block_KMD.unflatten(1, (end - start, -1))
+        return out_THD
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        scaled_KTGD, key_TKD, value_TKD = ctx.saved_tensors
+        key_KTD, value_KTD = key_TKD.transpose(0, 1), value_TKD.transpose(0, 1)
+        half = value_KTD.dtype
+        flowing_KTGD = _by_key(gradients[0], len(key_KTD)).contiguous()
+        to_query_KTGD = torch.empty_like(scaled_KTGD)
+        to_key, to_value = Total(key_KTD), Total(value_KTD)
+        for start, end, left in _blocks(len(key_TKD), ctx.window):
+            queries_KRGD, seen = scaled_KTGD[:, start:end], slice(left, end)
+            flowing_KMD = flowing_KTGD[:, start:end].flatten(1, 2)
+            shares_KMC = _shares(queries_KRGD, key_KTD[:, seen], ctx.window)
+            to_value.add(seen, torch.bmm(shares_KMC.to(half).transpose(1, 2), flowing_KMD))
+            to_shares_KMC = torch.bmm(flowing_KMD, value_KTD[:, seen].transpose(1, 2)).float()
+            to_scores = torch.ops.aten._softmax_backward_data(to_shares_KMC, shares_KMC, -1, torch.float32)
+            to_scores_KMC = to_scores.to(half)
+            to_query_KTGD[:, start:end] = torch.bmm(to_scores_KMC, key_KTD[:, seen]).view(queries_KRGD.shape)
+            to_key.add(seen, torch.bmm(to_scores_KMC.transpose(1, 2), queries_KRGD.flatten(1, 2)))
+        to_query_THD = to_query_KTGD.mul_(ctx.scaling).transpose(0, 1).flatten(1, 2)
+        return to_query_THD, to_key.found().transpose(0, 1), to_value.found().transpose(0, 1), None, None
+
+
+class Total:
+    """A sum over blocks, in float32 when there are several."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.like = like
+        self.sum: Tensor | None = None
+
+    def add(self, seen: slice, part_KCD: Tensor) -> None:
+        """Add what a block gives to the tokens that it sees."""
+        if self.sum is None and part_KCD.shape == self.like.shape:
+            self.sum = part_KCD
+            return
+        if self.sum is None:
+            self.sum = torch.zeros_like(self.like, dtype=torch.float32)
+        self.sum[:, seen] += part_KCD
+
+    def found(self) -> Tensor:
+        """In the dtype of what it is the gradient of."""
+        assert self.sum is not None, "a sequence has a block at least"
+        return self.sum.to(self.like.dtype)
+
+
+def _by_key(query_THD: Tensor, heads: int) -> Tensor:
+    """(K, T, G, D): the queries that a head of keys serves at a token lie together, so that a block is a slice."""
+    return query_THD.unflatten(1, (heads, -1)).transpose(0, 1)
+
+
+def _blocks(length: int, window: int | None) -> Generator[tuple[int, int, int]]:
+    """First query, the one after the last, and the first key that is seen."""
+    for start in range(0, length, BLOCK):
+        yield start, min(start + BLOCK, length), 0 if window is None else max(0, start - window + 1)
+
+
+def _shares(block_KRGD: Tensor, key_KCD: Tensor, window: int | None) -> Tensor:
+    """(K, M, C) how much each query takes of each key, float32."""
+    scores_KMC = torch.bmm(block_KRGD.flatten(1, 2), key_KCD.transpose(1, 2))
+    queries, keys = block_KRGD.shape[1], key_KCD.shape[1]
+    by_query = scores_KMC.view(*block_KRGD.shape[:3], keys)
+    if window is None:  # what lies before the block is seen by all of it
+        by_query[..., keys - queries :].add_(_unseen(queries, queries, queries, scores_KMC.dtype))
+    else:
+        by_query.add_(_unseen(queries, keys, window, scores_KMC.dtype))
+    return scores_KMC.softmax(-1, dtype=torch.float32)
+
+
+@lru_cache(maxsize=512)
+def _unseen(queries: int, keys: int, window: int, dtype: torch.dtype) -> Tensor:
+    """(R, 1, C) minus infinity at keys after the query, or before its window; the last key is the last query's own."""
+    everything = torch.ones(queries, keys, dtype=torch.bool)
+    hidden = everything.triu(keys - queries + 1) | everything.tril(keys - queries - window)
+    return torch.zeros(queries, keys, dtype=dtype).masked_fill_(hidden, float("-inf"))[:, None]

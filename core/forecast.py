@@ -18,7 +18,7 @@ from core.batch import LaidOut, lay_out
 from core.contracts import Head, Objective
 from core.groups import members
 from core.kept import kept_bytes
-from core.logprobs import CHUNK
+from core.output_layer import SLICE_BYTES
 from core.micro_batches import order
 from core.plan import Plan
 from core.run_data import Data
@@ -39,6 +39,7 @@ class Memory:
         optimizer: Its state.
         activations: What a micro-batch keeps for its way back.
         logits: What exists of them at one time on the way back.
+        file: Pages of the weights' file that stay mapped though they were quantized; the system may take them back.
         runtime: What libraries take.
     """
 
@@ -48,6 +49,7 @@ class Memory:
     optimizer: int
     activations: int
     logits: int
+    file: int
     runtime: int = RUNTIME
 
     @property
@@ -81,6 +83,7 @@ def forecast(plan: Plan, data: Data) -> Forecast:
     """
     model = build(plan, data.head)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
+    layers = dict(model.named_modules())
     context = stages.context(plan, data, model)
     model = with_method(plan, model, context)
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -88,7 +91,9 @@ def forecast(plan: Plan, data: Data) -> Forecast:
     batch = _largest(plan, data, model)
     weights = sum(_held(plan, names.get(id(p), ""), p) for p in model.parameters() if not p.requires_grad)
     state = _state(plan, model, context, trained)
-    supervised = min(len(batch.targets_N), CHUNK)
+    logits = 4 * len(batch.targets_N) * plan.facts.vocabulary
+    quantized = {} if "dense-base" in plan.config.offers["quant"].part.provides else plan.facts.linears
+    holding = [layers[name] for name in quantized] if plan.quantizer.keeps_inputs else []
     return Forecast(
         base=plan.facts.parameters,
         trained=number,
@@ -98,8 +103,9 @@ def forecast(plan: Plan, data: Data) -> Forecast:
             trained=_bytes(trained),
             gradients=_bytes(trained),
             optimizer=state,
-            activations=kept_bytes(model, plan.objective, batch, plan.dtype),
-            logits=supervised * plan.facts.vocabulary * 8,
+            activations=kept_bytes(model, plan.objective, batch, plan.dtype, holding),
+            logits=3 * min(logits, SLICE_BYTES),
+            file=sum(i * o for i, o in quantized.values()) * 2,
         ),
     )
 

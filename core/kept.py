@@ -5,7 +5,7 @@ The forward runs on tensors without data; autograd says what it would save. What
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,14 +36,17 @@ class Lengths:
         return self.lengths
 
 
-def kept_bytes(model: nn.Module, objective: Objective, batch: LaidOut, dtype: torch.dtype) -> int:
+def kept_bytes(
+    model: nn.Module, objective: Objective, batch: LaidOut, dtype: torch.dtype, holding: Sequence[nn.Module] = ()
+) -> int:
     """Bytes that a micro-batch's forward keeps beside weights and buffers.
 
     Args:
         model: On the meta device, the method applied; it is not usable afterwards.
         objective: What is computed.
-        batch: The micro-batch; its numbers hold what the objective's reference would give.
+        batch: The micro-batch.
         dtype: What products are computed in.
+        holding: Layers that keep their input, whatever autograd says: those of some quantizers.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     as_if_real(model, mode)
@@ -56,6 +59,8 @@ def kept_bytes(model: nn.Module, objective: Objective, batch: LaidOut, dtype: to
             kept[storage._cdata] = storage  # held, so that no other gets its place
         return tensor
 
+    for layer in holding:
+        layer.register_forward_pre_hook(lambda _layer, inputs: _discard(keep(inputs[0])))
     inner = logprobs.output_model(model)
     logprobs.assume(inner, candidates(inner.config)[0])
     model.train()
@@ -65,6 +70,10 @@ def kept_bytes(model: nn.Module, objective: Objective, batch: LaidOut, dtype: to
         loss = _loss(model, objective, shapes)
     del loss
     return sum(storage.nbytes() for storage in kept.values())
+
+
+def _discard(_value: object) -> None:
+    """A hook that returns something changes the input."""
 
 
 def _loss(model: nn.Module, objective: Objective, batch: LaidOut) -> Any:

@@ -15,14 +15,14 @@ from torch import nn
 
 from core import attention, stages
 from core.batch import LaidOut, lay_out
-from core.contracts import Head, Objective
+from core.contracts import Head
 from core.groups import members
 from core.kept import kept_bytes
 from core.output_layer import SLICE_BYTES
-from core.micro_batches import order
 from core.plan import Plan
 from core.run_data import Data
 from core.weightless import build, with_method
+from core.weights import wants_gpu
 
 RUNTIME = 150_000_000
 """Bytes that libraries take when a model is loaded and trained: code, threads' buffers, fragments."""
@@ -65,12 +65,14 @@ class Forecast:
     Attributes:
         base: Parameters of the model.
         trained: Parameters that are trained.
+        steps: Optimizer steps.
         tokens: Of the largest micro-batch.
         memory: At the peak.
     """
 
     base: int
     trained: int
+    steps: int
     tokens: int
     memory: Memory
 
@@ -97,6 +99,7 @@ def forecast(plan: Plan, data: Data) -> Forecast:
     return Forecast(
         base=plan.facts.parameters,
         trained=number,
+        steps=context.total_steps,
         tokens=batch.tokens,
         memory=Memory(
             weights=weights,
@@ -105,7 +108,7 @@ def forecast(plan: Plan, data: Data) -> Forecast:
             optimizer=state,
             activations=kept_bytes(model, plan.objective, batch, plan.dtype, holding),
             logits=3 * min(logits, SLICE_BYTES),
-            file=sum(i * o for i, o in quantized.values()) * 2,
+            file=0 if _on_gpu(plan) else 2 * sum(i * o for i, o in quantized.values()),
         ),
     )
 
@@ -117,7 +120,11 @@ def _largest(plan: Plan, data: Data, model: nn.Module) -> LaidOut:
     drawn = [members(context.drawn, context.order[at : at + size]) for at in range(0, len(context.order), size)]
     largest = max(drawn, key=lambda some: sum(lengths[index] for index in some))
     apart = plan.method.layout == "any" and data.head == Head() and attention.install(model)
-    return lay_out([data.train.examples[index] for index in largest], "apart" if apart else "padded", context.pad)
+    return lay_out([data.train.examples[index] for index in largest], "apart" if apart else "padded")
+
+
+def _on_gpu(plan: Plan) -> bool:
+    return torch.cuda.is_available() and wants_gpu(plan)
 
 
 def _held(plan: Plan, name: str, parameter: nn.Parameter) -> int:
@@ -130,7 +137,7 @@ def _held(plan: Plan, name: str, parameter: nn.Parameter) -> int:
 
 
 def _state(plan: Plan, model: nn.Module, context: Any, trained: Sequence[nn.Parameter]) -> int:
-    """Bytes of the optimizer's state, seen after a step without data; two numbers a parameter when it cannot make one."""
+    """Bytes of the optimizer's state, seen after a step without data; else two numbers a parameter."""
     try:
         optimizer = plan.method.optimizer(model, plan.optim, context)
         for parameter in trained:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from core import logprobs
 from core.batch import LaidOut
@@ -50,13 +51,12 @@ def kept_bytes(
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     as_if_real(model, mode)
-    own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
+    own = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, Any] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage  # held, so that no other gets its place
+        if (place := _storage(tensor)) not in own:
+            kept[place] = tensor.untyped_storage()  # held, so that no other gets its place
         return tensor
 
     for layer in holding:
@@ -72,6 +72,10 @@ def kept_bytes(
     return sum(storage.nbytes() for storage in kept.values())
 
 
+def _storage(tensor: Tensor) -> int:
+    return StorageWeakRef(tensor.untyped_storage()).cdata
+
+
 def _discard(_value: object) -> None:
     """A hook that returns something changes the input."""
 
@@ -82,7 +86,7 @@ def _loss(model: nn.Module, objective: Objective, batch: LaidOut) -> Any:
             batch = replace(batch, numbers={**batch.numbers, **objective.reference(token_logprobs(model, batch))})
     try:
         return objective.loss(model, batch)
-    except DataDependentOutputException:  # it reads a number, as where sequences are taken apart
+    except (DataDependentOutputException, KeyError):  # it reads a number, or a sequence that nobody could encode
         return token_logprobs(model, batch).logprobs_N.sum()
 
 

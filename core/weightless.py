@@ -49,7 +49,5 @@ def as_if_real(model: nn.Module, mode: FakeTensorMode) -> None:
         return known[id(tensor)]
 
     for module in model.modules():
-        for tensors in (module._parameters, module._buffers):
-            for name, tensor in tensors.items():
-                if tensor is not None:
-                    tensors[name] = faked(tensor)
+        for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+            setattr(module, name, faked(tensor))

@@ -3,6 +3,7 @@
 | word | provided by | means |
 |---|---|---|
 | ``dense-base`` | ``none``, QAT | base layers are ordinary linear layers |
+| ``linear-base`` | quantizers | subclasses of ``torch.nn.Linear`` whose forward is the product: peft can wrap them |
 | ``trainable-base`` | ``none``, QAT | base weights can take gradients |
 | ``bitsandbytes``, ``torchao``, ``quanto``, ``gptq``, ``awq`` | their quantizers | base layers are of that library |
 | ``adapter`` | adapter methods | the base stays as it was; ``save`` writes an adapter |

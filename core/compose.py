@@ -12,6 +12,7 @@ from core import capabilities, schema
 from core.choices import NO_PART, default_choices
 from core.discovery import discover
 from core.hydra_app import CONF, compose_tree, plain
+from core.loading import checking_options
 from core.normalise import normalise
 from core.options import ModelOptions
 from core.overrides import disabled, parse
@@ -123,10 +124,11 @@ def from_composed(tree: DictConfig, choices: Mapping[str, str], typed: Sequence[
         tree.optim.lr = RATES[tuple(word in offers[axis].part.provides for word, axis in (adapter, preference))]
     run = schema.to_options("run", tree.run, schema.RunOptions, "a run", where.sets)
     schema.to_options("plugins", tree.plugins, schema.PluginOptions, "plugins", where.sets)
-    options = {
-        axis: schema.to_options(axis, tree[axis], registry.options_class(offer), offer.part.name, where.sets)
-        for axis, offer in offers.items()
-    }
+    options: dict[str, Any] = {}
+    for axis, offer in offers.items():
+        cls = registry.options_class(offer)
+        with checking_options(offer):
+            options[axis] = schema.to_options(axis, tree[axis], cls, offer.part.name, where.sets)
     return Config(
         tree=plain(tree),
         overrides=tuple(typed),

@@ -15,6 +15,7 @@ from core.contracts import Batch, Context, Example, Head, Loader, Loss, ModelFac
 from core.fitted import fitted
 from core.groups import members
 from core.logprobs import token_logprobs
+from core.returned import loss_of
 from core.row_file import Listed, row_key
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ class RunContext(Context):
             some = rows[start:] if start == starts[-1] else rows[start : start + size]
             examples = [example for row in some for example in self._examples(row)]
             with torch.no_grad():
-                yield len(some), self.objective.loss(model, lay_out(examples, self.layout, self.pad).to(self.device))
+                batch = lay_out(examples, self.layout, self.pad).to(self.device)
+                yield len(some), loss_of(self.objective, model, batch)
 
     def _examples(self, row: Row) -> Sequence[Example]:
         if type(self.objective).reference is Objective.reference:

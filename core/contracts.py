@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from core.errors import RowError, UserError
-from core.options import ModelOptions
+from core.options import ModelOptions, one_of
 
 if TYPE_CHECKING:
     import torch
@@ -198,7 +198,8 @@ class Method(ABC):
     """What of a model is trained, or added and trained.
 
     Attributes:
-        saves: What ``save`` writes.
+        saves: What ``save`` writes: ``"adapter"``, to put into a base that stays as it was, which takes a ``load``; or
+            ``"model"``, all weights, which the loader reads as any other model.
         layout: ``"padded"`` needs one row a sequence (prefix and prompt tuning).
     """
 
@@ -217,16 +218,18 @@ class Method(ABC):
         """
 
     def save(self, model: nn.Module, folder: Path, adapter: str) -> None:
-        """Write safetensors; an adapter's files lie directly in ``folder``. Default: ``model.save_pretrained``."""
+        """Write safetensors directly into ``folder``, which is not there yet. Default: ``model.save_pretrained``.
+
+        One that raises or writes none leaves the run with a checkpoint, from which it is resumed once this is mended.
+        """
         model.save_pretrained(folder)  # pyright: ignore[reportCallIssue]
 
     def load(self, model: nn.Module, folder: Path, adapter: str) -> nn.Module:
         """Put a saved adapter into a loaded base under the name ``adapter``; afterwards that one acts.
 
-        Default for methods that save the whole model: the model as it is, for the loader has read it from the run.
+        Default for methods that save the whole model: the model as it is, for the loader has read it from the run. One
+        that saves an adapter must define it, and is refused before weights are read where it does not.
         """
-        if self.saves == "adapter":
-            raise TypeError(f"{type(self).__qualname__} saves an adapter and so must override load()")
         return model
 
     def using(self, model: nn.Module, adapters: Sequence[str]) -> AbstractContextManager[None]:
@@ -453,6 +456,7 @@ class Score:
         high: Upper end.
         better: Which direction is good.
         samples: A few of ``{"prompt": ..., "wanted": ..., "given": ...}``.
+        unit: ``"%"`` shows a share of 0 to 1 as a percentage; another stands behind the value, such as ``"words"``.
     """
 
     name: str
@@ -462,6 +466,19 @@ class Score:
     high: float
     better: Literal["higher", "lower"]
     samples: Sequence[Mapping[str, str]] = ()
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        one_of(f"Score({self.name!r}).better", self.better, ("higher", "lower"))
+
+    def shown(self, value: float) -> str:
+        """One of its numbers as it is shown.
+
+        Example:
+            >>> Score("exact", 0.83, 300, 0.783, 0.868, "higher", unit="%").shown(0.783)
+            '78.3 %'
+        """
+        return f"{100 * value:.1f} %" if self.unit == "%" else f"{value:.4f} {self.unit}".rstrip()
 
     def __str__(self) -> str:
         """In a few words.

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import io
 import os
 import sys
 from collections.abc import Collection, Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, distributions, entry_points
 from pathlib import Path
@@ -18,6 +16,7 @@ import pluggy
 
 from core import hookspecs
 from core.loading import reason
+from core.manners import watched
 from core.records import Part
 from core.registry import AXES, HERE, Broken, ConfDir, Offer, Plugin, Registry
 
@@ -148,25 +147,19 @@ def _register(
         registry.conf_dirs.append(ConfDir(conf, name, distribution))
     had_torch = "torch" in sys.modules
     try:
-        offers = [
-            Offer(axis, part, name, distribution, version)
-            for axis, part in _quietly(lambda: _ask(manager, load(), name))
-        ]
-    except KeyboardInterrupt:
+        with watched() as did:
+            offers = [Offer(axis, part, name, distribution, version) for axis, part in _ask(manager, load(), name)]
+    except KeyboardInterrupt as error:
+        error.add_note(f"interrupted while plugin {name} ({distribution}) was imported")
         raise
     except BaseException as error:  # SystemExit too: a plugin must not end a run that did not ask for it
         registry.broken.append(Broken(name, distribution, version, reason(error)))
         return
     registry.plugins.append(Plugin(name, distribution, version))
     registry.offers += offers
+    registry.notes += [f"plugin {name} ({distribution}) {what} when it is imported" for what in did]
     if not had_torch and "torch" in sys.modules:
         registry.notes.append(f"plugin {name} ({distribution}) imports torch when it is discovered, which is slow")
-
-
-def _quietly(call: Any) -> Any:
-    """Call it; what a plugin prints while it is found is not for the user."""
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        return call()
 
 
 def _ask(manager: pluggy.PluginManager, plugin: Any, name: str) -> list[tuple[str, Part]]:

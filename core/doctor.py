@@ -12,8 +12,8 @@ from packaging.requirements import Requirement
 
 from core.discovery import discover
 from core.errors import UserError
-from core.loading import label
-from core.plugin_list import state
+from core.loading import NotInstalledError
+from core.plugin_list import check
 from core.registry import HERE, Registry
 
 ASK_TORCH = """
@@ -85,22 +85,25 @@ def _plugins(registry: Registry) -> Iterator[tuple[str, str]]:
         tell = f"pip install -U {broken.distribution}, or plugins.disable=[{broken.plugin}]"
         yield f"plugin {broken.plugin} of {broken.distribution} {broken.version}: {broken.reason}", tell
     for axis, name, owners in registry.shadowed():
-        yield f"{axis}/{name}.yaml is shipped by {' and '.join(owners)}", f"uninstall one, or do without {axis}={name}"
+        if name not in registry.names(axis):  # else the part says it
+            yield (
+                f"{axis}/{name}.yaml is shipped by {' and '.join(owners)}",
+                f"uninstall one, or do without {axis}={name}",
+            )
     for note in registry.notes:
-        yield note, "rename or uninstall what it names"
+        heavy = "move the import of torch to the module of its target, or tell its authors"
+        yield note, heavy if "torch" in note else "rename or uninstall what it names"
 
 
 def _unready(registry: Registry) -> tuple[list[str], list[tuple[str, str]]]:
-    """Parts that lack a package of somebody else's, and parts that are faulty themselves."""
+    """Parts that lack a package of somebody else's, and parts that cannot be chosen for another reason."""
     lacking: list[str] = []
     faulty: list[tuple[str, str]] = []
     for offer in registry.offers:
-        if (word := state(registry, offer)) == "ready":
-            continue
         try:
-            registry.find(offer.axis, offer.part.name)
-        except UserError:
-            lacking.append(f"{label(offer)}: {word}" + (f"; {offer.part.install}" if offer.part.install else ""))
-        else:
-            faulty.append((f"{label(offer)}: {word}", f"pip install -U {offer.distribution}, or tell its authors"))
-    return lacking, faulty
+            check(registry, offer)
+        except NotInstalledError as error:
+            lacking.append(f"{error.what}; {error.fix}")
+        except UserError as error:
+            faulty.append((error.what, error.fix))
+    return lacking, list(dict.fromkeys(faulty))  # of two that are offered under one name each says so

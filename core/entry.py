@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.compose import Config
+from core.errors import UserError
 from core.loading import import_first
 
 if TYPE_CHECKING:
@@ -25,9 +26,13 @@ def train(config: Config, resume: Path | None = None, watch: Sequence[Callback] 
         watch: Further callbacks that look on while it trains.
 
     Raises:
-        UserError: something is wrong with the config, the data or the model.
+        UserError: ``config`` is none, or something is wrong with the config, the data or the model.
         Interrupted: a signal came; the folder holds a checkpoint, or what was trained when it came late.
     """
+    if not isinstance(config, Config):  # pyright: ignore[reportUnnecessaryIsInstance]  # a notebook has no pyright
+        raise UserError(
+            f"core.train takes a config, not a {type(config).__name__}", "core.train(core.configure([...]))"
+        )
     # torch then asks for huge pages: a sixth of the memory and four of five page faults less; read at its first tensor
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     import_first(config.offers.values())

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from core.errors import UserError
 from core.overrides import GROUPS
+from core.part_yaml import not_yaml
 from core.registry import HERE, Registry
 
 CONF = HERE / "conf"
@@ -59,8 +60,7 @@ def compose_tree(typed: Sequence[str], registry: Registry) -> tuple[DictConfig, 
     except (HydraException, OmegaConfBaseException) as error:
         raise translate(error) from error
     except yaml.MarkedYAMLError as error:
-        place = f"{error.problem_mark.name}:{error.problem_mark.line + 1}" if error.problem_mark else "a yaml file"
-        raise UserError(f"{place}: is not yaml: {error.problem}", "mend that line, or the one before") from error
+        raise not_yaml(error) from error
     choices = {axis: name for axis, name in tree.hydra.runtime.choices.items() if axis in GROUPS}
     OmegaConf.set_struct(tree, False)
     del tree["hydra"]

@@ -18,6 +18,7 @@ from core.batch import LaidOut
 from core.contracts import Context, Loss, Method, Objective, Optim
 from core.errors import UserError
 from core.options import OptimOptions
+from core.returned import loss_of, returned
 
 
 @dataclass
@@ -86,17 +87,20 @@ class Lesson(LightningModule):
 
     def training_step(self, batch: LaidOut, _index: int) -> Tensor:
         """The sum over the batch's items; Lightning's own division by the accumulation is undone here."""
-        loss = self.objective.loss(self.model, batch)
+        loss = loss_of(self.objective, self.model, batch)
         self.tally.add(loss, batch.tokens)
         return loss.total * self.trainer.accumulate_grad_batches
 
     def validation_step(self, batch: LaidOut, _index: int) -> None:
         """Add to the pass's sums."""
-        self.validation.add(self.objective.loss(self.model, batch), batch.tokens)
+        self.validation.add(loss_of(self.objective, self.model, batch), batch.tokens)
 
     def configure_optimizers(self) -> Any:
         """The method's optimizer, and a schedule that moves with every step."""
-        optimizer = self.method.optimizer(self.model, self.optim, self.context)
+        maker = self.optim if type(self.method).optimizer is Method.optimizer else self.method
+        call = "build" if maker is self.optim else "optimizer"
+        found = self.method.optimizer(self.model, self.optim, self.context)
+        optimizer = returned(maker, call, found, torch.optim.Optimizer)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: factor(step, self.context.total_steps, self.options)
         )

@@ -22,6 +22,7 @@ from core.contracts import Row, Score
 from core.devices import first
 from core.plan import Plan
 from core.progress import timed
+from core.returned import returned
 
 
 def measure(
@@ -37,7 +38,8 @@ def measure(
     model.eval()
     try:
         with torch.no_grad(), _contiguous_head(model), timed(screen, when):
-            return plan.metric.measure(model, rows[: plan.config.options["metric"].rows], context)
+            found = plan.metric.measure(model, rows[: plan.config.options["metric"].rows], context)
+            return returned(plan.metric, "measure", found, Score)
     finally:
         for module, mode in modes.items():
             module.training = mode

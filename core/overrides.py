@@ -105,16 +105,17 @@ def check_group(override: Override, names: Mapping[str, Collection[str]], multir
         return []
     for value in chosen:
         if not isinstance(value, str) or value not in names[axis]:
-            raise _no_such_name(axis, value, sorted(names[axis]))
+            raise _no_such_name(axis, value, names)
     return [str(value) for value in chosen]
 
 
-def _no_such_name(axis: str, value: Any, known: Sequence[str]) -> UserError:
-    name = str(value)
+def _no_such_name(axis: str, value: Any, names: Mapping[str, Collection[str]]) -> UserError:
+    name, known = str(value), sorted(names[axis])
     if value is None:
         return UserError(f"{axis}=null does not exist", f"{axis}={'|'.join(known)}")
     near = get_close_matches(name, known, 1) or [n for n in known if n.lower() == name.lower()]
-    guess = f"did you mean {axis}={near[0]}?  " if near else ""
+    there = [other for other in names if name in names[other]]
+    guess = f"there is {there[0]}={name}  " if there else f"did you mean {axis}={near[0]}?  " if near else ""
     return UserError(f"{axis}={name} does not exist", f"{guess}{axis}={'|'.join(known)}")
 
 

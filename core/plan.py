@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from core.compose import Config, with_metric
 from core.contracts import DataSource, Loader, Method, Metric, ModelFacts, Objective, Optim, Quantizer
 from core.errors import UserError
+from core.made_with import check_made_with
 from core.options import ModelOptions
 from core.source import Start, locate
 
@@ -106,6 +107,8 @@ def _facts(loader: Loader, start: Start, config: Config) -> ModelFacts:
 
 
 def _same_method(start: Start, config: Config) -> None:
+    if start.adapter is not None:
+        check_made_with(start.adapter.parent, config.registry, ("method",))
     if start.method is not None and start.method != config.offers["method"].part.name:
         raise UserError(
             f"model.path={config.model.path} holds an adapter of method {start.method}", f"method={start.method}"

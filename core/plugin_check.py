@@ -13,15 +13,15 @@ from pathlib import Path
 
 from core.discovery import discover
 from core.errors import UserError
+from core.named import named
 from core.overrides import quoted
 from core.registry import Offer
 
-TEST = """from core.testing import CONTRACTS
+TEST = """from core.testing.built_in import contract_of
 
-
-class Test{title}(CONTRACTS[{axis!r}]):
-    name = {name!r}
-    overrides = {overrides!r}
+made = contract_of({axis!r}, {name!r}, overrides={overrides!r})
+globals()[made.__name__] = made
+del made
 """
 
 
@@ -36,20 +36,35 @@ def check(what: str, overrides: Sequence[str]) -> int:
         0 when all is green, else 1.
 
     Raises:
-        UserError: there is no such part or folder, or one without tests, or pytest is not installed.
+        UserError: there is no such part or folder, or one without tests, or pytest is not installed; the part cannot
+            be offered.
     """
-    if importlib.util.find_spec("pytest") is None:
-        raise UserError("plugins check needs pytest", "pip install pytest")
+    needs_pytest()
     offers = [] if what.startswith(".") or os.sep in what else _offers(what)
     if not offers:
         return _check_folder(Path(what).expanduser().resolve(), what)
     there = [_from_anywhere(line) for line in overrides]
     with tempfile.TemporaryDirectory() as folder:
         for offer in offers:
-            title = "".join(c for c in f"{offer.axis.title()}{offer.part.name.title()}" if c.isalnum())
-            text = TEST.format(title=title, axis=offer.axis, name=offer.part.name, overrides=there)
-            (Path(folder) / f"test_{title.lower()}.py").write_text(text, encoding="utf-8")
-        return _run([folder], [module for offer in offers for module in offer.part.import_first])
+            write_test(Path(folder), offer, there)
+        return run([folder], [module for offer in offers for module in offer.part.import_first])
+
+
+def needs_pytest() -> None:
+    """Checks are tests.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    if importlib.util.find_spec("pytest") is None:
+        raise UserError("plugins check needs pytest", "pip install pytest")
+
+
+def write_test(folder: Path, offer: Offer, overrides: Sequence[str]) -> Path:
+    """A file with the test class of a part."""
+    file = folder / f"test_{offer.axis}_{offer.part.name}.py"
+    file.write_text(TEST.format(axis=offer.axis, name=offer.part.name, overrides=overrides), encoding="utf-8")
+    return file
 
 
 def _check_folder(folder: Path, what: str) -> int:
@@ -57,7 +72,7 @@ def _check_folder(folder: Path, what: str) -> int:
         raise _unknown(what)
     if not any(folder.rglob("test_*.py")) and not any(folder.rglob("*_test.py")):
         raise UserError(f"{folder} holds no tests", "plugins check NAME, or begin as plugins new does: tests/test_*.py")
-    return _run([str(folder)])
+    return run([str(folder)])
 
 
 def _from_anywhere(override: str) -> str:
@@ -75,7 +90,11 @@ def _from_anywhere(override: str) -> str:
 
 def _offers(name: str) -> list[Offer]:
     registry = discover()
-    return [registry.find(offer.axis, name) for offer in registry.offers if offer.part.name == name]
+    found = [registry.find(offer.axis, name) for offer in named(registry, name)]
+    for offer in found:
+        registry.check_yaml(offer.axis, name)
+        registry.options_class(offer)
+    return found
 
 
 def _unknown(what: str) -> UserError:
@@ -84,7 +103,17 @@ def _unknown(what: str) -> UserError:
     return UserError(f"no part and no folder is called {what}", guess)
 
 
-def _run(places: Sequence[str], first: Sequence[str] = ()) -> int:
+def run(places: Sequence[str], first: Sequence[str] = (), more: Sequence[str] = ()) -> int:
+    """Let pytest run what is there.
+
+    Args:
+        places: Files and folders.
+        first: Modules to import before the libraries.
+        more: Further options.
+
+    Returns:
+        0 when all is green, else 1.
+    """
     options = [*(word for module in first for word in ("-p", module))]
     options += [
         "-q",
@@ -94,8 +123,12 @@ def _run(places: Sequence[str], first: Sequence[str] = ()) -> int:
         "no:cacheprovider",
         "--no-header",
         "--tb=short",
+        "--show-capture=no",
+        "-rN",
         "-o",
         "addopts=",
+        "-o",
+        "console_output_style=classic",
     ]
-    done = subprocess.run([sys.executable, "-m", "pytest", *options, *places], check=False)  # noqa: S603  # our words
+    done = subprocess.run([sys.executable, "-m", "pytest", *options, *more, *places], check=False)  # noqa: S603  # our words
     return 1 if done.returncode else 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core.errors import UserError
 
-USAGE = "plugins list, show NAME, new KIND NAME [--dir FOLDER] [--peft], check NAME|PATH, doctor"
+USAGE = "plugins list, show NAME, new KIND NAME [--dir FOLDER] [--peft], check NAME|PATH|--all, doctor"
 
 
 def plugins(argv: list[str]) -> int:
@@ -68,8 +68,12 @@ def _new(argv: list[str]) -> int:
 
 
 def _check(argv: list[str]) -> int:
-    if not argv or "=" in argv[0]:
-        raise UserError("plugins check takes a part's name or a folder", "python -m core plugins check lora")
+    if argv == ["--all"]:
+        from core.plugin_check_all import check_all
+
+        return check_all()
+    if not argv or "=" in argv[0] or "--all" in argv:
+        raise UserError("plugins check takes a part's name, a folder or --all", "python -m core plugins check lora")
     from core.plugin_check import check
 
     return check(argv[0], argv[1:])

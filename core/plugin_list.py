@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import yaml
+from omegaconf import OmegaConf
 
 from core.discovery import discover
 from core.errors import UserError
-from core.loading import label, look_at, owner
+from core.loading import PartError, checking_options, label, look_at, owner
+from core.named import named
+from core.part_yaml import read
 from core.registry import AXES, HERE, Offer, Registry
+from core.schema import to_options
 
 KINDS = {axis: hook.removeprefix("hooktune_").rstrip("s") for axis, hook in AXES.items()}
 """Axis -> what sort of part it chooses, such as ``quant`` -> ``quantizer``."""
@@ -36,25 +40,42 @@ def show_list() -> int:
 
 
 def state(registry: Registry, offer: Offer) -> str:
-    """``ready``, or what keeps a part from being chosen; its code is looked at, not run."""
+    """``ready``, or what keeps a part from being chosen."""
     try:
-        registry.find(offer.axis, offer.part.name)
-        registry.check_yaml(offer.axis, offer.part.name)
-        registry.options_class(offer)
-        look_at(offer)
+        check(registry, offer)
     except UserError as error:
         return error.what.removeprefix(label(offer)).removeprefix(f"{offer.axis}={offer.part.name}").lstrip(": ")
     return "ready"
+
+
+def check(registry: Registry, offer: Offer) -> None:
+    """Whether a part can be chosen; its code is looked at, not run, and its options are made of what its yaml holds.
+
+    Raises:
+        UserError: it cannot.
+    """
+    registry.find(offer.axis, offer.part.name)
+    registry.check_yaml(offer.axis, offer.part.name)
+    cls = registry.options_class(offer)
+    values = {key: value for file in _files(registry, offer) for key, value in read(file).items() if key != "defaults"}
+    try:
+        with checking_options(offer):
+            to_options(offer.axis, OmegaConf.create(values), cls, offer.part.name, lambda _: None)
+    except PartError:
+        raise
+    except UserError:
+        pass  # a value that is the user's to give
+    look_at(offer)
 
 
 def show_part(name: str) -> int:
     """Print all about the parts of this name.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or the plugin that would offer it is broken.
     """
     registry = discover()
-    found = [offer for offer in registry.offers if offer.part.name == name]
+    found = named(registry, name)
     if not found:
         names = sorted({offer.part.name for offer in registry.offers})
         near = get_close_matches(name, names, 1)
@@ -103,19 +124,20 @@ def _options(registry: Registry, offer: Offer) -> Iterator[str]:
 
 def documented(registry: Registry, offer: Offer) -> dict[str, tuple[str, str]]:
     """Option -> value and comment, as the part's yaml and the axis' common one have them."""
-    folders = [HERE / "conf", *(folder.path for folder in registry.conf_dirs)]
-    own = next((f for f in (d / offer.axis / f"{offer.part.name}.yaml" for d in folders) if f.exists()), None)
-    if own is None:
-        return {}
-    common = HERE / "conf" / offer.axis / "common.yaml"
-    return (_lines(common) if common.exists() else {}) | _lines(own)
+    return {key: said for file in _files(registry, offer) for key, said in _lines(file).items()}
+
+
+def _files(registry: Registry, offer: Offer) -> list[Path]:
+    """The axis' common yaml, if it has one, and the part's own."""
+    common, own = HERE / "conf" / offer.axis / "common.yaml", registry.yaml_of(offer.axis, offer.part.name)
+    return [file for file in (common, own) if file is not None and file.exists()]
 
 
 def _lines(file: Path) -> dict[str, tuple[str, str]]:
     """Keys at the left margin, with value and comment; values that go over several lines are written in one."""
     text = file.read_text(encoding="utf-8")
     found: dict[str, tuple[str, str]] = {}
-    tree: dict[str, Any] = yaml.safe_load(text) or {}
+    tree = read(file)
     for line in text.splitlines():
         key, colon, rest = line.partition(":")
         if colon and key in tree:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -115,8 +116,7 @@ def show_scores(screen: Console, before: Score | None, after: Score) -> None:
 def _value(score: Score | None) -> str:
     if score is None:
         return "-"
-    share = score.low >= 0 and score.high <= 1 and score.better == "higher"
-    value, low, high = (f"{100 * v:.1f} %" if share else f"{v:.4f}" for v in (score.value, score.low, score.high))
+    value, low, high = (escape(score.shown(number)) for number in (score.value, score.low, score.high))
     return f"[bold]{value}[/bold]  ({low} to {high})"
 
 

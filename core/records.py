@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 
 API = 1
@@ -13,7 +14,7 @@ class Part:
     """One thing a run can be built from, known by name and imported only when chosen. The hook says its kind.
 
     Attributes:
-        name: What users type, as in ``+method=lora``.
+        name: What users type, as in ``+method=lora``: letters, digits, ``-`` and ``_``.
         target: Where the code is, ``"package.module:Class"``, a subclass of the kind's contract. Imported when a run
             needs it and made as ``target(options)``.
         options: Where its options are, in the same form: a frozen keyword-only dataclass without defaults whose module
@@ -53,14 +54,16 @@ class Part:
         """Whoever reads records relies on their types.
 
         Raises:
-            TypeError: a value is of another one; the plugin is then left out.
+            TypeError: a value is of another one, or cannot be typed or printed; the plugin is then left out.
         """
         for field in fields(self):
             value, kind = getattr(self, field.name), str(field.type)
             if not _is(value, kind):
                 raise TypeError(f"Part.{field.name} is {value!r}, not {kind}")
-        if not self.name.strip():
-            raise TypeError("Part.name is empty")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name):  # it is typed, and names a file
+            raise TypeError(f"Part.name is {self.name!r}: only letters, digits, - and _ can be typed")
+        if not self.summary.isprintable():
+            raise TypeError(f"Part.summary is {self.summary!r}, not one line to print")
 
 
 def _is(value: object, kind: str) -> bool:

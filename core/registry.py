@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from core.loading import label, load_options, make_part, owner
+from core.loading import NotInstalledError, keep_one, label, load_options, make_part, owner
+from core.manners import watched
+from core.modules import installed
+from core.part_yaml import check_values
 from core.records import API, Part
 
 HERE = Path(__file__).resolve().parent.parent
@@ -117,7 +119,7 @@ class Registry:
         if len(found) > 1:
             raise UserError(
                 f"{axis}={name} is offered twice: {_by([owner(offer) for offer in found])}",
-                f"uninstall one of them, or plugins.disable=[{found[-1].plugin}]",
+                keep_one([(offer.plugin, offer.distribution) for offer in found]),
             )
         return _usable(found[0])
 
@@ -128,9 +130,12 @@ class Registry:
             UserError: it cannot be imported, is no dataclass, or has defaults in code.
         """
         had_torch = "torch" in sys.modules
-        loaded = load_options(offer)
+        who = f"options of {offer.axis}={offer.part.name} ({offer.distribution})"
+        with watched() as did:
+            loaded = load_options(offer)
+        self.notes += [f"{who}: their module {what} when it is imported" for what in did]
         if not had_torch and "torch" in sys.modules:
-            self.notes.append(f"options of {offer.axis}={offer.part.name} ({offer.distribution}) import torch: slow")
+            self.notes.append(f"{who} import torch: slow")
         return loaded
 
     def make(self, offer: Offer, options: Any) -> Any:
@@ -172,40 +177,48 @@ class Registry:
         return [(axis, name, list(who.values())) for (axis, name), who in owners.items() if len(who) > 1]
 
     def check_yaml(self, axis: str, name: str) -> None:
-        """A part's values are where Hydra finds them, in one place.
+        """Refuse a part whose values nobody ships, or two do, or which are for another axis.
 
         Raises:
-            UserError: nobody ships them, or two do.
+            UserError: as said.
         """
         for there, stem, owners in self.shadowed():
             if (there, stem) == (axis, name):
-                others = [d.plugin for d in self.conf_dirs if (d.path / axis / f"{name}.yaml").exists()]
-                raise UserError(
-                    f"{axis}/{name}.yaml is shipped twice, {_by(owners)}",
-                    f"uninstall one of them, or plugins.disable=[{others[-1]}]",
-                )
-        offers = self._offering(axis, name)
-        folders = [HERE / "conf", *(folder.path for folder in self.conf_dirs)]
-        if offers and not any((folder / axis / f"{name}.yaml").exists() for folder in folders):
+                shipping = [d for d in self.conf_dirs if (d.path / axis / f"{name}.yaml").exists()]
+                fix = keep_one([(folder.plugin, folder.distribution) for folder in shipping])
+                raise UserError(f"{axis}/{name}.yaml is shipped twice, {_by(owners)}", fix)
+        offers, file = self._offering(axis, name), self.yaml_of(axis, name)
+        if file is not None and axis in AXES:
+            check_values(file, axis)
+        elif offers:
             raise UserError(
                 f"{label(offers[0])} ships no conf/{axis}/{name}.yaml",
                 f"reinstall {offers[0].distribution}, or tell its authors",
             )
 
+    def yaml_of(self, axis: str, name: str) -> Path | None:
+        """The file that Hydra takes."""
+        folders = [HERE / "conf", *(folder.path for folder in self.conf_dirs)]
+        return next((f for f in (folder / axis / f"{name}.yaml" for folder in folders) if f.exists()), None)
+
     def is_broken(self, folder: ConfDir) -> bool:
         """Whether the folder belongs to a plugin that could not be asked."""
         return any((b.plugin, b.distribution) == (folder.plugin, folder.distribution) for b in self.broken)
+
+    def suspects(self, axis: str, name: str) -> list[Broken]:
+        """Broken plugins that would offer it, by their own name or a yaml's."""
+        return [broken for broken in self.broken if self._may_offer(broken, axis, name)]
 
     def _offering(self, axis: str, name: str) -> list[Offer]:
         return [offer for offer in self.offers if (offer.axis, offer.part.name) == (axis, name)]
 
     def _unknown(self, axis: str, name: str) -> UserError:
-        suspects = [broken for broken in self.broken if self._may_offer(broken, axis, name)]
-        if suspects:
+        if suspects := self.suspects(axis, name):
             reasons = "; ".join(f"{_source(broken)} is broken: {broken.reason}" for broken in suspects)
             return UserError(f"{axis}={name} cannot be offered: {reasons}", f"mend or reinstall {_source(suspects[0])}")
-        near = get_close_matches(name, self.names(axis), 1)
-        guess = f"did you mean {axis}={near[0]}?  " if near else ""
+        near = [f"did you mean {axis}={other}?  " for other in get_close_matches(name, self.names(axis), 1)]
+        other = [f"there is {o.axis}={name}, by {AXES[o.axis]}  " for o in self.offers if o.part.name == name]
+        guess = next(iter([*other, *near]), "")
         return UserError(f"{axis}={name} does not exist", f"{guess}{axis}={'|'.join(self.names(axis))}")
 
     def _may_offer(self, broken: Broken, axis: str, name: str) -> bool:
@@ -224,17 +237,9 @@ def _usable(offer: Offer) -> Offer:
             f"pip install -U {offer.distribution if part.api < API else 'hooktune'}",
         )
     for module in part.needs:
-        if not _there(module):
-            raise UserError(f"{offer.axis}={part.name} needs {module}", part.install or f"pip install {module}")
+        if not installed(module):
+            raise NotInstalledError(f"{offer.axis}={part.name} needs {module}", part.install or f"pip install {module}")
     return offer
-
-
-def _there(module: str) -> bool:
-    """Whether it is installed; only its top package is looked for, as finding a submodule imports its parents."""
-    try:
-        return importlib.util.find_spec(module.partition(".")[0]) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def _source(broken: Broken) -> str:

@@ -87,7 +87,12 @@ class Result:
         for line in self.metrics:
             if line["split"] == split:
                 keys = ("value", "n", "low", "high", "better")
-                return Score(name=line["metric"], **{k: line[k] for k in keys}, samples=line.get("samples", ()))
+                return Score(
+                    name=line["metric"],
+                    **{k: line[k] for k in keys},
+                    samples=line.get("samples", ()),
+                    unit=line.get("unit", ""),
+                )
         return None
 
     @property
@@ -95,9 +100,12 @@ class Result:
         """The parts that made it, made again from the run's own config when needed."""
         if self._plan is None:
             from core.compose import configure
+            from core.discovery import discover
+            from core.made_with import check_made_with
             from core.overrides import quoted
             from core.plan import make_plan
 
+            check_made_with(self.folder, discover())
             typed = (self.folder / "overrides.txt").read_text().splitlines()
             kept = [o for o in typed if not o.lstrip("+").startswith("model.path=")]
             self._plan = make_plan(configure([*kept, f"model.path={quoted(self.folder)}"]))

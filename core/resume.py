@@ -7,7 +7,9 @@ from contextlib import chdir, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.discovery import discover
 from core.errors import UserError
+from core.made_with import check_made_with
 from core.run_files import anew, checkpoint_of, read_lock, read_status, saved
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def resume(run: Path) -> Result:
         raise UserError(f"{run} holds no checkpoint; {_ended(status)}", anew(run))
     import core
 
+    check_made_with(run, discover())
     typed = (run / "overrides.txt").read_text(encoding="utf-8").splitlines()
     began = Path(read_lock(run)["folder"])  # paths may be relative to it
     with chdir(began) if began.is_dir() else nullcontext():

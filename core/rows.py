@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from core.contracts import DataSource, Head, Objective, Row
 from core.errors import RowError, UserError
 from core.options import DataOptions
 from core.recognised import Recognised
+from core.returned import made_as, returned, slip
 from core.row_file import Listed, RowFile
 from core.row_text import check_text
 
@@ -57,16 +58,30 @@ def read_rows(source: DataSource, objective: Objective, options: DataOptions, se
     Raises:
         UserError: there is nothing to read, or its format is not recognised.
     """
-    train = _read(source, "train", source.rows("train") or (), objective, options)
+    train = _read(source, "train", _raw(source, "train") or (), objective, options)
     if not train.rows:
-        raise UserError("the training data are empty", "give data.train a file with rows")
-    raw = source.rows("validation")
+        fix = "give data.train a file with rows" if hasattr(options, "train") else "options of data that find some"
+        raise UserError(f"the training data are empty: {made_as(source)} reads no row", fix)
+    raw = _raw(source, "validation")
     if raw is None:
         return _hold_out(train, options, seed)
     held = _read(source, "validation", raw, objective, options)
     if options.group:
         _check_apart(train, held, options.group)
     return train, held
+
+
+def _raw(source: DataSource, split: Literal["train", "validation"]) -> Iterable[Any] | None:
+    """What a source reads, whose errors of a row stand in the row's place."""
+    found = source.rows(split)
+    return None if found is None else _yielded(source, returned(source, "rows", found, Iterable))
+
+
+def _yielded(source: DataSource, rows: Iterable[Any]) -> Iterator[Any]:
+    try:
+        yield from rows
+    except RowError as error:
+        raise slip(source, "rows", f"raised RowError: {error}", "it yields one in the place of the row") from error
 
 
 def _read(source: DataSource, split: str, raw: Iterable[Any], objective: Objective, options: DataOptions) -> Rows:

@@ -20,7 +20,7 @@ from core.progress import ProgressBar, console, show_scores, timed
 from core.record import record
 from core.result import Result
 from core.stop import StopOnSignal
-from core.weights import hold_masters, load, settle
+from core.weights import load, settle
 
 
 def train(config: Config, resume: Path | None = None, watch: Sequence[Callback] = ()) -> Result:
@@ -51,8 +51,7 @@ def train(config: Config, resume: Path | None = None, watch: Sequence[Callback] 
         stages.reference(plan, model, data, context)
         before = measure_before(plan, model, data.validation.rows, context, screen)
         seed_everything(config.seed, verbose=False)
-        model = plan.method.apply(model, context)
-        hold_masters(model)
+        model = stages.apply(plan, model, context)
         lesson = Lesson(model, plan.method, plan.objective, plan.optim, config.options["optim"], context)
         loaders = stages.loaders(plan, data, context, model, screen)
         watching = [ProgressBar(screen, context.total_steps), *watch]
@@ -60,8 +59,8 @@ def train(config: Config, resume: Path | None = None, watch: Sequence[Callback] 
         with stop.listening():
             fit(lesson, *loaders, stages.arguments(plan), plan.dtype, stop, folder.log, watching, checkpoint)
             settle(model, plan.method, plan.start.model.dtype)
-            stages.save(plan, model, folder)
-        model = plan.quantizer.convert(model)
+            stages.save(plan, model, folder, stop.keep)
+        model = stages.convert(plan, model)
         after = measure(plan, model, data.validation.rows, context, screen)
         path = stages.finish(folder, memory, before, after)
     if after is not None:

@@ -98,8 +98,7 @@ def to_options(axis: str, node: DictConfig, cls: type, part: str, experiment_set
     Raises:
         UserError: a key too many or too few, or a value of another type or out of range.
     """
-    known = [field.name for field in fields(cls)]
-    _check_keys(axis, node, known, part, experiment_sets)
+    _check_keys(axis, node, cls, part, experiment_sets)
     try:
         # merging into the class is what converts and refuses values; the class has no defaults of its own
         typed: Any = OmegaConf.merge(OmegaConf.structured(cls), node)
@@ -114,23 +113,28 @@ def to_options(axis: str, node: DictConfig, cls: type, part: str, experiment_set
 
 
 def _check_keys(
-    axis: str, node: DictConfig, known: list[str], part: str, experiment_sets: Callable[[str], str | None]
+    axis: str, node: DictConfig, cls: type, part: str, experiment_sets: Callable[[str], str | None]
 ) -> None:
-    listed = ", ".join(name for name in known if name != "name")
+    known = [field.name for field in fields(cls)]
     for key in map(str, node):
         if key in known:
             continue
         file = experiment_sets(f"{axis}.{key}")
-        near = get_close_matches(key, known, 1, 0.75 if file else 0.6)  # a file may well be for another part
-        source = f"{file} sets {axis}.{key}" if file else f"{axis}.{key}"
+        if file is None:  # what was typed is checked before: its own yaml has it
+            raise UserError(
+                f"the yaml of {axis}={part} has {key}, its options class has not",
+                f"give {cls.__name__} an option {key}, or take it out of the yaml",
+            )
+        near = get_close_matches(key, known, 1, 0.75)  # a file may well be for another part
         guess = f"did you mean {axis}.{near[0]}?  " if near else ""
-        fix = f"{guess}choose the {axis} it was written for" if file else f"{guess}(options: {listed or 'none'})"
-        raise UserError(f"{source}: {part} has no such option", fix)
+        raise UserError(
+            f"{file} sets {axis}.{key}: {part} has no such option", f"{guess}choose the {axis} it was written for"
+        )
     for key in known:
+        if OmegaConf.is_missing(node, key):  # ??? in the yaml; such a key is not "in" the node
+            raise UserError(f"{axis}.{key} is missing", f"{axis}.{key}=VALUE")
         if key not in node:
             raise UserError(f"{axis}.{key} is missing", f"{axis}.{key}=VALUE, or put it into the yaml of {part}")
-        if OmegaConf.is_missing(node, key):
-            raise UserError(f"{axis}.{key} is missing", f"{axis}.{key}=VALUE")
 
 
 def _mistyped(axis: str, error: OmegaConfBaseException, cls: type, node: DictConfig) -> UserError:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from core.memory import PeakMemory
 from core.micro_batches import batches, order, steps
 from core.plan import Plan
 from core.registry import AXES
+from core.returned import made_as, returned
 from core.row_file import row_key
 from core.rows import FEWEST_TO_HOLD_OUT
 from core.run_data import Data as Data
@@ -109,6 +111,13 @@ def reference(plan: Plan, model: nn.Module, data: Data, context: RunContext) -> 
     context.referenced = {row_key(row): e for row, e in zip(held_out.rows, held_out.examples, strict=True)}
 
 
+def apply(plan: Plan, model: nn.Module, context: RunContext) -> nn.Module:
+    """What is trained, chosen or added, and held in float32."""
+    model = returned(plan.method, "apply", plan.method.apply(model, context), nn.Module)
+    weights.hold_masters(model)
+    return model
+
+
 def autocast(plan: Plan, context: RunContext, as_trained: bool = True) -> AbstractContextManager[Any]:
     """As in training: masters in float32 and layers in bfloat16 meet only under autocast."""
     return torch.autocast(context.device.type, plan.dtype, enabled=as_trained and plan.dtype != torch.float32)
@@ -118,10 +127,10 @@ def loaders(
     plan: Plan, data: Data, context: RunContext, model: nn.Module, screen: Console
 ) -> tuple[StatefulDataLoader[LaidOut], StatefulDataLoader[LaidOut] | None]:
     """Training and validation batches, in the quickest layout that is right for this model."""
-    number = weights.trainable(model)
+    number = weights.trainable(model, plan)
     with autocast(plan, context):
         context.layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
-    share = f"{number / plan.facts.parameters:.1%}"
+    share = weights.percent(number / plan.facts.parameters)
     screen.print(f"  trains {number:,} parameters ({share}), {context.total_steps:,} steps, layout {context.layout}")
     size, pad = plan.options.batch_size, context.pad
     trainer, seed = plan.config.trainer, plan.config.seed
@@ -161,17 +170,43 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def save(plan: Plan, model: nn.Module, folder: RunFolder) -> None:
-    """The adapter or the model, with the tokenizer beside it; all of it or nothing."""
+def save(plan: Plan, model: nn.Module, folder: RunFolder, keep: Callable[[], None]) -> None:
+    """The adapter or the model, with the tokenizer beside it; all of it or nothing.
+
+    Args:
+        plan: The run's.
+        model: As it was trained.
+        folder: The run's.
+        keep: Writes a checkpoint; called when the method does not save, so that its training is not lost.
+
+    Raises:
+        UserError: the method wrote no weights.
+    """
     if not first(plan.config.trainer):
         return
     target = folder.path / plan.method.saves
     fresh = target.with_name(f".{target.name}")
     shutil.rmtree(fresh, ignore_errors=True)
-    plan.method.save(model, fresh, "default")
+    try:
+        plan.method.save(model, fresh, "default")
+        if not any(fresh.glob("*.safetensors")):
+            place = f"{type(plan.method).__name__}.save()"
+            raise UserError(
+                f"{made_as(plan.method)} saved nothing: {place} wrote no safetensors file",
+                f"mend {place}, then python -m core resume {shlex.quote(str(folder.final))}",
+            )
+    except Exception:
+        with suppress(OSError):  # a full disk is the error on its way already
+            keep()
+        raise
     plan.tokenizer.save_pretrained(fresh)
     shutil.rmtree(target, ignore_errors=True)
     fresh.rename(target)
+
+
+def convert(plan: Plan, model: nn.Module) -> nn.Module:
+    """The model as it is used: what was fake in training becomes real."""
+    return returned(plan.quantizer, "convert", plan.quantizer.convert(model), nn.Module)
 
 
 def finish(folder: RunFolder, memory: PeakMemory, before: Score | None, after: Score | None) -> Path:

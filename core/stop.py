@@ -28,6 +28,7 @@ class StopOnSignal(Callback):
         self.received: int | None = None
         self.stopped = False
         self.step = 0
+        self._trainer: Trainer | None = None
 
     @contextmanager
     def listening(self) -> Generator[None]:
@@ -62,6 +63,16 @@ class StopOnSignal(Callback):
                 signal.signal(number, self._receive)
         except ValueError:
             pass
+
+    def keep(self) -> None:
+        """Write the checkpoint once training is over, for a result that could not be saved."""
+        # all processes write one together, and the others have gone on
+        if self._trainer is not None and self._trainer.world_size == 1:
+            self._trainer.save_checkpoint(self.file)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Know whose checkpoint ``keep`` writes, also where no step is left to train."""
+        self._trainer = trainer
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
         """Save and stop at the end of a step, all ranks at the same one."""

@@ -165,7 +165,7 @@ def _train(config: Config, job: Job) -> None:
     except UserError as error:
         job.state = "failed"
         print(error, file=sys.stderr)
-    except Exception:
+    except (Exception, SystemExit):  # a part that calls sys.exit must not stop the other jobs
         job.state = "failed"
         traceback.print_exc()
     finally:

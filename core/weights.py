@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from core.attention import keep_cap
 from core.contracts import Head, Method, Quantizer
 from core.errors import UserError
+from core.returned import made_as, returned
 
 if TYPE_CHECKING:
     from core.plan import Plan
@@ -21,14 +23,15 @@ def load(plan: Plan, head: Head, training: bool) -> nn.Module:
     Raises:
         UserError: the loader dropped the quantizer's options, so that nothing is quantized.
     """
-    model = plan.loader.load(plan.start.model, head, plan.quantizer.load_options(training))
-    model = plan.quantizer.prepare(model)
+    options = plan.quantizer.load_options(training)
+    model = returned(plan.loader, "load", plan.loader.load(plan.start.model, head, options), nn.Module)
+    model = returned(plan.quantizer, "prepare", plan.quantizer.prepare(model), nn.Module)
     keep_cap(model)
     _check_quantized(plan, model)
     if not any(p.is_cuda for p in model.parameters()) and torch.cuda.is_available() and wants_gpu(plan):
         model = model.to("cuda")
     if plan.start.adapter is not None:
-        model = plan.method.load(model, plan.start.adapter, "default")
+        model = returned(plan.method, "load", plan.method.load(model, plan.start.adapter, "default"), nn.Module)
     return model
 
 
@@ -59,7 +62,17 @@ def settle(model: nn.Module, method: Method, dtype: str) -> None:
                 parameter.data = parameter.data.to(getattr(torch, dtype))
 
 
-def trainable(model: nn.Module) -> int:
+def percent(share: float) -> str:
+    """A share that is read well however small it is.
+
+    Example:
+        >>> [percent(share) for share in (1.0, 0.0363, 0.000257)]
+        ['100.0%', '3.6%', '0.026%']
+    """
+    return f"{share:.{max(1, -math.floor(math.log10(share)) - 1)}%}"
+
+
+def trainable(model: nn.Module, plan: Plan) -> int:
     """Number of trained parameters.
 
     Raises:
@@ -67,5 +80,8 @@ def trainable(model: nn.Module) -> int:
     """
     number = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if not number:
-        raise UserError("the method left nothing to train", "check method.targets")
+        place = f"{type(plan.method).__name__}.apply()"
+        targets = hasattr(plan.config.options["method"], "targets")
+        fix = "method.targets=[NAMES of the model's layers]" if targets else f"mend {place}: it freezes all"
+        raise UserError(f"{made_as(plan.method)}: {place} left nothing to train", fix)
     return number

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType
 
-from core import contracts, hookspecs
+from core import capabilities, contracts, hookspecs
+from core.peft_method import PeftMethod
 from core.plugin_list import KINDS
 from core.records import Part
 from core.registry import AXES
@@ -32,15 +33,24 @@ def hooks() -> str:
     for axis, hook in AXES.items():
         spec = getattr(hookspecs, hook)
         lines += [f"## {hook}", f"Chosen with `{axis}=NAME`; `plugins new {KINDS[axis]} NAME` begins one.", _text(spec)]
-    return "\n\n".join([*lines, "## Part", _text(Part)]) + "\n"
+    return "\n\n".join([*lines, "## Part", _text(Part), *_words()]) + "\n"
+
+
+def _words() -> Iterator[str]:
+    """What ``provides``, ``requires`` and ``conflicts`` may hold."""
+    head, _, table = (inspect.getdoc(capabilities) or "").partition("\n\n")
+    yield "## Words"
+    yield f"{head} A plugin may have words of its own beside these."
+    yield table.replace("``", "`")
 
 
 def contracts_() -> str:
     """One heading a class, one a function of it."""
     lines = ["# Contracts", NOTE, _text(contracts)]
-    for name, cls in vars(contracts).items():
-        if inspect.isclass(cls) and cls.__module__ == contracts.__name__:
-            lines += [f"## {name}", _text(cls), *_functions(cls)]
+    classes = [c for c in vars(contracts).values() if inspect.isclass(c) and c.__module__ == contracts.__name__]
+    classes.insert(classes.index(contracts.Method) + 1, PeftMethod)
+    for cls in classes:
+        lines += [f"## {cls.__name__}", _text(cls), *_functions(cls)]
     return "\n\n".join(lines) + "\n"
 
 
@@ -49,8 +59,23 @@ def _functions(cls: type) -> Iterator[str]:
         if isinstance(function, FunctionType) and not name.startswith("_"):
             must = " (needed)" if getattr(function, "__isabstractmethod__", False) else ""
             yield f"### {cls.__name__}.{name}{must}"
-            yield f"    {name}{inspect.signature(function)}".replace("'", "")
+            yield f"    {name}{_signature(function)}"
             yield _text(function)
+
+
+class _Written(str):
+    """An annotation, which is text here, as it is written."""
+
+    __repr__ = str.__str__
+
+
+def _signature(function: FunctionType) -> inspect.Signature:
+    found = inspect.signature(function)
+    parameters = [
+        p if p.annotation is p.empty else p.replace(annotation=_Written(p.annotation))
+        for p in found.parameters.values()
+    ]
+    return found.replace(parameters=parameters, return_annotation=_Written(found.return_annotation))
 
 
 def _text(thing: object) -> str:

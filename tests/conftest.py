@@ -96,7 +96,8 @@ def environment(
     """``environment(*wheels)`` is a fresh virtual environment: a function that runs its python or a script of its own.
 
     It borrows what is installed here through a path file. Files of that kind are not followed a second time, so an
-    editable install of this checkout stays out of sight. ``install`` of that function installs more into it.
+    editable install of this checkout stays out of sight. ``install`` of that function installs more into it, and
+    ``pip`` takes the words of a command; nothing is fetched.
     """
 
     def make(*wheels: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
@@ -104,11 +105,13 @@ def environment(
         venv.create(folder, with_pip=False)
         scripts = Path(sysconfig.get_path("scripts", "venv", {"base": str(folder)}))
         own = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
-        pip = [sys.executable, "-m", "pip", "--python", str(scripts / "python"), "install"]
-        pip += ["--no-deps", "--no-index", "--no-build-isolation", "-q"]
+
+        def pip(*words: str, cwd: Path | None = None) -> None:
+            command = [sys.executable, "-m", "pip", "--python", str(scripts / "python"), *words]
+            subprocess.run(command, cwd=cwd, env=os.environ | {"PIP_NO_INDEX": "1"}, check=True, timeout=300)
 
         def install(*what: Path) -> None:
-            subprocess.run([*pip, *map(str, what)], check=True, timeout=300)
+            pip("install", "--no-deps", "--no-build-isolation", "-q", *map(str, what))
 
         install(*wheels)
         (own / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -119,7 +122,7 @@ def environment(
             variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"COLUMNS": "120"}
             return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=300)
 
-        run.install = install
+        run.install, run.pip = install, pip
         return run
 
     return make

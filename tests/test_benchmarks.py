@@ -65,6 +65,14 @@ def test_encoding(section):
     assert "each process: met" in text
 
 
+def test_loaders_and_methods(section):
+    text = section("loaders_and_methods.py")
+    for method in ("lora", "adapters"):
+        trained, before, after = _cells(text, f"`{method}`", "`transformers`")
+        assert re.fullmatch(r"[\d,]+ \([\d.]+ %\)", trained)
+        assert all(re.fullmatch(r"[\d.]+ % \([\d.]+ to [\d.]+\)", score) for score in (before, after))
+
+
 def test_rows_that_cannot_be_fetched_are_an_error_of_two_lines(tmp_path):
     words = [sys.executable, str(BENCHMARKS / "beside_trl.py"), "--cases", "sft", "--page", str(tmp_path / "page.md")]
     environment = {"HOOKTUNE_CACHE": str(tmp_path), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PATH": ""}

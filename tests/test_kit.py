@@ -94,6 +94,31 @@ BROKEN = {
         "peft", "method.py", "    def config", "    def merge(self, model, quantizer):\n        return model\n\n"
         "    def config", "merged_equals",
     ),
+    "halts": (
+        "peft", "method.py", "    def config", "    def using(self, model, adapters):\n        from contextlib import "
+        "contextmanager\n\n        self.inner = super().using(model, adapters)\n\n        @contextmanager\n        "
+        "def inside():\n            self.inner.__enter__()\n            yield\n            self.inner.__exit__(None, "
+        "None, None)\n\n        return inside()\n\n    def config", "switched_off_it_is_the_base",
+    ),
+    "deadens": (
+        "method", "method.py", "        return model", "        trained = [p for p in model.parameters() if "
+        "p.requires_grad]\n        trained[-1].register_hook(lambda given: given * 0)\n        return model",
+        "gradient_reaches_exactly",
+    ),
+    "prefers": (
+        "peft", "method.py", "    def config", "    def using(self, model, adapters):\n        return super().using("
+        "model, adapters[:1])\n\n    def config", "a_second_adapter",
+    ),
+    "mislays": (
+        "peft", "method.py", "    def config", "    def save(self, model, folder, adapter):\n        super().save("
+        "model, folder, 'default')\n\n    def config", "one_of_several",
+    ),
+    "swells": (
+        "peft", "method.py", "    def config", "    def merge(self, model, quantizer):\n        held = any(map("
+        "quantizer.quantized, model.modules()))\n        merged = super().merge(model, quantizer)\n"
+        "        merged.lm_head.weight.data.mul_(1 + held)\n        return merged\n\n    def config",
+        "what_it_claims",
+    ),
     "mingles": (
         "peft", "method.py", "    def config", "    def apply(self, model, context):\n"
         "        model = super().apply(model, context)\n        for name, parameter in model.named_parameters():\n"
@@ -118,6 +143,17 @@ BROKEN = {
         "    def _round", "saved_and_loaded_in_another_process",
     ),
     "weightless": ("quantizer", "quantizer.py", "bits = 16.0", "bits = 0", "bits_say"),
+    "pretends": ("quantizer", "quantizer.py", "bits = 16.0", "bits = 4.0", "bits_say"),
+    "inflates": ("quantizer", "quantizer.py", "bits = 16.0", "bits = 32.0", "bits_say"),
+    "hoards": (
+        "quantizer", "quantizer.py", "                layer.levels", "                layer.original = {'weight': "
+        "layer.weight.detach().clone()}\n                layer.levels", "bits_say",
+    ),
+    "idles": (
+        "quantizer", "quantizer.py", "                    layer.weight.copy_(", "                    torch.clone(",
+        "layers_are_quantized",
+    ),
+    "conceals": ("quantizer", "quantizer.py", "    def quantized", "    def quantised", "layers_are_quantized"),
     "supplies": (
         "quantizer", "quantizer.py", "    def prepare", "    def dequantize(self, layer):\n        return getattr("
         "layer, 'weight', torch.zeros(1))\n\n    def prepare", "a_layer_that_holds_no_dense_weight",
@@ -139,18 +175,16 @@ BROKEN = {
     ),
     "divides": ("objective", "objective.py", "return Loss(total,", "return Loss(total / batch.size,", "accumulation"),
     "dices": (
-        "objective", "objective.py", "return {", "import random\n\n        row = {**row, 'completion': "
-        "str(random.random())}\n        return {", "examples_all_have_the_same_names",
+        "objective", "objective.py", "        if row.get", "        import random\n\n        row = {**row, "
+        "'completion': str(random.random())}\n        if row.get", "examples_all_have_the_same_names",
     ),
     "negates": (
-        "objective", "objective.py", "        return {\"completion\": completion_tokens(tokenizer, row[\"prompt\"], "
-        "row[\"completion\"])}", "        from core.api import Tokens\n\n        found = completion_tokens(tokenizer, "
-        "row['prompt'], row['completion'])\n        return {'completion': Tokens(found.ids, [-w for w in "
-        "found.loss_weights])}", "ids_and_weights",
+        "objective", "objective.py", "        return {\"completion\": tokens}", "        from core.api import Tokens\n"
+        "\n        return {'completion': Tokens(tokens.ids, [-w for w in tokens.loss_weights])}", "ids_and_weights",
     ),
     "strips": (
-        "objective", "objective.py", "        return {", "        row = {name: row[name].strip() for name in "
-        "self.columns}\n        return {", "an_unusable_row",
+        "objective", "objective.py", "        if row.get", "        row = {**row, 'completion': "
+        "row['completion'].strip()}\n        if row.get", "an_unusable_row",
     ),
     "averages": (
         "objective", "objective.py", "Loss(total, found.loss_weights_N.sum())", "Loss(total, 0 * "
@@ -171,6 +205,10 @@ BROKEN = {
     "places": (
         "data", "source.py", "    def rows", "    def origin(self, split, index):\n        return 'somewhere'\n\n"
         "    def rows", "every_row_has_a_place",
+    ),
+    "wanders": (
+        "data", "source.py", "    def rows", "    def fingerprint(self):\n        return str(hash('rows'))\n\n"
+        "    def rows", "its_fingerprint",
     ),
     "empties": ("data", "source.py", "pairs[held_out:]", "pairs[:0]", "there_are_rows"),
     "speaks": (

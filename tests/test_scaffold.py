@@ -26,6 +26,36 @@ def test_every_scaffold_passes_the_kit_unchanged(tmp_path):
     assert done.returncode == 0, done.stdout[-6000:]
 
 
+def test_a_quantizer_with_layers_of_its_own_is_trained_on(tmp_path, tiny_model, rows_jsonl):
+    """It provides ``linear-base`` and nothing else."""
+    project = new_plugin("quantizer", "own", tmp_path)
+    package = project / "hooktune_own"
+    for file, before, after in (
+        ("__init__.py", '{"dense-base", "trainable-base"}', '{"linear-base"}'),
+        ("quantizer.py", "class Own", "class Levels(nn.Linear):\n    pass\n\n\nclass Own"),
+        ("quantizer.py", "layer.levels", "layer.__class__ = Levels\n                layer.levels"),
+    ):
+        text = (package / file).read_text()
+        assert before in text
+        (package / file).write_text(text.replace(before, after))
+    usual = [f"model.path={tiny_model}", "trainer.max_steps=2", "trainer.accelerator=cpu", "metric=none"]
+    usual += ["-m", "method=lora,adapters", "quant=own", "data=jsonl", f"data.train={rows_jsonl}"]
+    command = [sys.executable, "-m", "core", *usual]
+    done = subprocess.run(command, cwd=tmp_path, env=on_path(project), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_objective_runs_on_the_default_rows_as_its_readme_says(tmp_path, tiny_model):
+    project = new_plugin("objective", "focal", tmp_path)
+    line = "python -m core objective=focal"
+    assert f"    {line}\n" in (project / "README.md").read_text()
+    few = [f"model.path={tiny_model}", "data.train_rows=16", "data.validation_rows=4", "trainer.max_steps=1"]
+    command = [sys.executable, *line.split()[1:], *few, "trainer.accelerator=cpu", "metric=none"]
+    done = subprocess.run(command, cwd=tmp_path, env=on_path(project), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "format messages" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
@@ -77,7 +107,15 @@ def test_from_nothing_to_an_installed_plugin(environment, wheel, tmp_path, tiny_
 def test_the_lines_a_method_needs_are_those_that_the_docs_state(tmp_path):
     """All files of the short form: what is written by hand before a method of peft is installed."""
     project = new_plugin("method", "short", tmp_path, peft=True)
-    files = [path for path in project.rglob("*") if path.is_file() and path.suffix in (".py", ".toml", ".yaml")]
+    files = [path for path in project.rglob("*") if path.is_file()]
     number = sum(bool(line.strip()) for path in files for line in path.read_text().splitlines())
     stated = (Path(__file__).parent.parent / "docs" / "write-a-plugin.md").read_text()
-    assert f"{number} lines in {len(files)} files" in stated
+    assert f"{number} lines in its {len(files)} files" in stated
+
+
+def test_its_pages_read_well_and_promise_nothing_that_is_not_published(tmp_path):
+    for kind, name in (("data", "adding"), ("quantizer", "coarse")):
+        project = new_plugin(kind, name, tmp_path)
+        assert "    pip install -e ." in (project / "README.md").read_text()
+        assert f"pip install hooktune-{name}" not in (project / "README.md").read_text()
+    assert 'description = "A plugin for hooktune that offers quant=coarse"' in (project / "pyproject.toml").read_text()

@@ -26,9 +26,7 @@ def test_every_block_of_the_page_works(environment, wheel, tmp_path, tiny_model)
             continue
         words = shlex.split(step["command"])
         if words[0] == "pip":
-            target = tmp_path / "hooktune-bitfit"
-            if words[1] == "install":
-                hooktune.install(*(["-e"] if "-e" in words else []), target)
+            hooktune.pip(*words[1:], cwd=tmp_path)
             continue
         more = [f"model.path={tiny_model}", "trainer.accelerator=cpu"] if words[3].startswith("+") else []
         done = hooktune(*words[1:], *more, cwd=tmp_path)
@@ -36,3 +34,4 @@ def test_every_block_of_the_page_works(environment, wheel, tmp_path, tiny_model)
         if done.returncode:
             red.append(step["command"])
     assert red == []
+    assert [file.name for file in (tmp_path / "dist").iterdir()] == ["hooktune_bitfit-0.1.0-py3-none-any.whl"]

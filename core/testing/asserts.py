@@ -2,6 +2,6 @@
 
 import pytest
 
-KINDS = ("data", "loader", "method", "metric", "objective", "optimizer", "part", "quantizer", "real")
+KINDS = ("claims", "data", "loader", "method", "metric", "objective", "optimizer", "part", "quantizer", "real")
 
 pytest.register_assert_rewrite(*(f"core.testing.{kind}" for kind in KINDS))

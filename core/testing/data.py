@@ -8,7 +8,9 @@ from functools import cached_property
 from typing import Any, Literal, cast
 
 from core.errors import RowError
+from core.testing import tiny
 from core.testing.part import PartContract, accepts
+from core.testing.processes import apart
 from core.testing.rig import Rig, losses_of, train
 
 
@@ -41,6 +43,15 @@ class DataContract(PartContract):
         """A resumed run compares them with those it began with."""
         assert [str(row) for row in self._rows("train") or ()] == [str(row) for row in self._rows("train") or ()]
 
+    def test_its_fingerprint_changes_with_the_rows_alone(self) -> None:
+        """Encoded rows are taken from the cache by it; None reads and compares them."""
+        usual = self.usual()
+        stamp = fingerprint_of(usual)
+        assert apart(fingerprint_of, usual) == stamp
+        if stamp is not None and self._needs_a_file:
+            tiny.write_rows(self.rows_file, self.rows()[::-1])
+            assert fingerprint_of(usual) != stamp
+
     def test_every_row_has_a_place_of_its_own(self) -> None:
         """So that an error can be found."""
         source: Any = Rig(self.usual()).plan.source
@@ -60,3 +71,8 @@ class DataContract(PartContract):
     def _rows(self, split: Literal["train", "validation"]) -> list[Any] | None:
         found = Rig(self.usual()).plan.source.rows(split)
         return None if found is None else list(cast("Iterable[Any]", found))
+
+
+def fingerprint_of(overrides: Sequence[str]) -> str | None:
+    """Of the data source of a run."""
+    return Rig(overrides).plan.source.fingerprint()

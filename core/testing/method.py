@@ -11,21 +11,17 @@ import pytest
 import torch
 from torch import nn
 
-from core import capabilities
-from core.compose import composed
 from core.contracts import Context, Method
 from core.errors import Interrupted, UserError
 from core.resume import resume
 from core.stop import StopOnSignal
+from core.testing.claims import NEAR, Claims, gap, trained_names
 from core.testing.processes import apart
 from core.testing.real import OnRealWeights
 from core.testing.rig import Rig, logits_BTV, logits_of_run, losses_of, train
 
-NEAR = 1e-4
-"""Largest difference of a logit that counts as none, in float32."""
 
-
-class MethodContract(OnRealWeights):
+class MethodContract(Claims, OnRealWeights):
     """Checks of a method, on dense layers and on every quantizer it says it can work on.
 
     Attributes:
@@ -39,25 +35,19 @@ class MethodContract(OnRealWeights):
         """The rate."""
         return [f"optim.lr={self.lr}"]
 
-    def test_first_forward_equals_the_base(self) -> None:
-        """Word ``zero-start``: nothing has changed before the first step."""
-        self._claims("zero-start")
-        rig = Rig(self.usual())
-        assert _gap(logits_BTV(rig.applied()[0]), logits_BTV(rig.base())) < NEAR
-
     def test_gradient_reaches_exactly_what_is_trained(self) -> None:
-        """Every trained parameter gets one, no frozen one does."""
+        """Every trained parameter gets one that is not zero, no frozen one does."""
         rig = Rig(self.usual())
         model, context = rig.applied()
-        trained = [name for name, p in model.named_parameters() if p.requires_grad]
+        trained = trained_names(model)
         assert trained, "nothing is trained"
-        model.train()
+        rig.descend(model, context)  # a factor that starts at zero hands nothing on before that
         loss = rig.plan.objective.loss(model, next(iter(context.batches(1))))
         (loss.total / loss.items).backward()
-        reached = {name for name, p in model.named_parameters() if p.grad is not None}
-        assert reached <= set(trained)
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        assert set(gradients) <= trained
         if "partial-gradients" not in self.words:
-            assert sorted(set(trained) - reached) == []
+            assert sorted(trained - {name for name, gradient in gradients.items() if gradient.any()}) == []
 
     def test_what_is_not_trained_stays_as_it_was(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Word ``adapter``: the base's weights are bit for bit the same after a run, its callbacks included."""
@@ -100,15 +90,15 @@ class MethodContract(OnRealWeights):
         result = train(self.usual("model.dtype=bfloat16", "metric=loss", f"data.validation={self.rows_file}"))
         assert all(loss == loss for loss in losses_of(result))
         assert result.after is not None
-        assert _gap(logits_BTV(result.model), apart(logits_of_run, result.folder)) < NEAR
+        assert gap(logits_BTV(result.model), apart(logits_of_run, result.folder)) < NEAR
 
     def test_saved_and_loaded_in_another_process_it_answers_the_same(self) -> None:
         """And not as the base does."""
         rig = Rig(self.usual())
         result = train(self.usual("run.dir=saved"))
         here = logits_BTV(result.model)
-        assert _gap(here, logits_BTV(rig.base())) > NEAR, "training changed nothing"
-        assert _gap(here, apart(logits_of_run, result.folder)) < NEAR
+        assert gap(here, logits_BTV(rig.base())) > NEAR, "training changed nothing"
+        assert gap(here, apart(logits_of_run, result.folder)) < NEAR
 
     def test_a_stopped_run_goes_on_exactly(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Optimizer, schedule, order and random numbers of the method itself travel with a checkpoint."""
@@ -130,87 +120,18 @@ class MethodContract(OnRealWeights):
         """``model.path=RUN`` starts where the run ended."""
         first = train(self.usual("run.dir=first"))
         again = Rig(self.usual(f"model.path={first.folder}"))
-        assert _gap(logits_BTV(again.applied()[0]), logits_BTV(first.model)) < NEAR
+        assert gap(logits_BTV(again.applied()[0]), logits_BTV(first.model)) < NEAR
         second = train(self.usual(f"model.path={first.folder}", "run.dir=second"))
-        assert _gap(logits_BTV(second.model), logits_BTV(first.model)) > NEAR, "nothing more was learned"
-
-    def test_switched_off_it_is_the_base(self) -> None:
-        """Word ``switch``: inside ``using(model, ())``; and afterwards all is as before, ``requires_grad`` too."""
-        self._claims("switch")
-        rig = Rig(self.usual())
-        model = self._trained(rig)
-        trained, tuned = _trained_names(model), logits_BTV(model)
-        base = logits_BTV(rig.base())
-        assert _gap(tuned, base) > NEAR
-        with rig.plan.method.using(model, ()):
-            assert _gap(logits_BTV(model), base) < NEAR
-        assert _gap(logits_BTV(model), tuned) == 0
-        assert _trained_names(model) == trained
-
-    def test_merged_equals_unmerged(self) -> None:
-        """Word ``merge``: plain layers that answer the same."""
-        self._claims("merge")
-        rig = Rig(self.usual())
-        model = self._trained(rig)
-        unmerged = logits_BTV(model)
-        merged = rig.plan.method.merge(model, rig.plan.quantizer)
-        assert _gap(logits_BTV(merged), unmerged) < NEAR
-        assert {type(layer) for layer in merged.modules()} == {type(layer) for layer in rig.base().modules()}
-
-    def test_a_second_adapter_leaves_the_first_untouched(self) -> None:
-        """Word ``several``: the new one trains alone, and the first one, chosen again, answers as it did."""
-        self._claims("several")
-        rig = Rig(self.usual())
-        model = self._trained(rig)
-        first, names = logits_BTV(model), _trained_names(model)
-        context = rig.context(model, adapter="second")
-        model = rig.plan.method.apply(model, context)
-        assert not names & _trained_names(model), "the first one is still trained"
-        fresh = logits_BTV(model)
-        rig.descend(model, context)
-        assert _gap(logits_BTV(model), fresh) > NEAR, "the second one does not act"
-        with rig.plan.method.using(model, ["default"]):
-            assert _gap(logits_BTV(model), first) < NEAR
-
-    def test_a_name_is_taken_once(self) -> None:
-        """Word ``several``: a second adapter of the same name would overwrite the first."""
-        self._claims("several")
-        rig = Rig(self.usual())
-        model, context = rig.applied()
-        with pytest.raises(UserError):
-            rig.plan.method.apply(model, context)
+        assert gap(logits_BTV(second.model), logits_BTV(first.model)) > NEAR, "nothing more was learned"
 
     def test_it_trains_on_every_quantizer_it_says(self) -> None:
         """Those whose words it requires, whoever ships them; there it can be measured in bfloat16, as it is used."""
         tried = 0
         as_used = ["model.dtype=bfloat16", "metric=loss", f"data.validation={self.folder / 'rows.jsonl'}"]
-        for name in self.registry.names("quant"):
-            overrides = self.usual(f"quant={name}", "trainer.max_steps=2", f"run.dir=on-{name}", *as_used)
-            try:
-                config = composed(overrides)
-                capabilities.check(config.offers, capabilities.words(), config.registry)
-            except UserError:  # it does not say so, or what the quantizer needs is not installed
-                continue
-            result = train(overrides)
+        for name in self._quantizers():
+            result = train(self.usual(f"quant={name}", "trainer.max_steps=2", f"run.dir=on-{name}", *as_used))
             assert len(losses_of(result)) == 2, name
             assert result.after is not None, name
             assert all(value == value for value in (*losses_of(result), result.after.value)), name
             tried += 1
         assert tried, "no installed quantizer suits it"
-
-    def _trained(self, rig: Rig) -> nn.Module:
-        model, context = rig.applied()
-        rig.descend(model, context)
-        return model
-
-    def _claims(self, word: str) -> None:
-        if word not in self.words:
-            pytest.skip(f"does not claim {word}")
-
-
-def _gap(one: torch.Tensor, two: torch.Tensor) -> float:
-    return (one - two).abs().max().item()
-
-
-def _trained_names(model: nn.Module) -> set[str]:
-    return {name for name, p in model.named_parameters() if p.requires_grad}

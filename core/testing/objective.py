@@ -101,7 +101,8 @@ class ObjectiveContract(OnRealWeights):
         pieces = train(
             self.usual(*settings, f"data.batch_size={least}", "trainer.accumulate_grad_batches=4", "run.dir=pieces")
         )
-        assert losses_of(pieces) == pytest.approx(losses_of(whole), abs=1e-5)
+        hint = "Loss.total must be the sum over the items, not their mean"
+        assert losses_of(pieces) == pytest.approx(losses_of(whole), abs=1e-5), hint
 
     def test_the_layout_of_a_batch_changes_nothing(self) -> None:
         """Padded rows or one long one: the same loss of every example."""

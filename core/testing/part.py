@@ -123,6 +123,20 @@ class PartContract:
         """Rows to train on."""
         return tiny.rows_with({"completion"})
 
+    @classmethod
+    def unusable(cls, folder: Path) -> UserError | None:
+        """Why no check could be made: the part cannot be made with what the kit and ``overrides`` give it."""
+        contract = cls()
+        contract.folder = folder
+        try:
+            offer = contract.offer
+            contract.registry.make(offer, configure(contract.usual()).options[cls.axis])
+        except UserError as error:
+            # what a yaml leaves open with ??? is typed behind the part's name here
+            typed = error.fix.startswith(f"{cls.axis}.") and error.fix.endswith("=VALUE")
+            return UserError(error.what, f"plugins check {cls.name} {error.fix}") if typed else error
+        return None
+
     # --------------------------------------------------------------------------------------------------------- checks
     def test_waivers_name_checks(self) -> None:
         """A waiver for a check that does not exist would hide nothing and look as if it did."""
@@ -155,7 +169,9 @@ class PartContract:
             for wrong in wrong_values(types[name], name in free)
             if accepts([*self.usual(), f"{self.axis}.{name}={wrong}"])
         ]
-        assert not taken, f"accepted, though no option of {cls.__name__}.free: {', '.join(taken)}"
+        named = ", ".join(repr(name) for name in sorted(names) if any(f".{name}=" in line for line in taken))
+        cure = f"a limit in __post_init__, or free: ClassVar = frozenset({{{named}}}) where any value is right"
+        assert not taken, f"{cls.__name__} takes {', '.join(taken)}: {cure}"
 
     def test_it_leaves_no_patch_behind(self) -> None:
         """Other runs of the same process must not notice that this one was there."""

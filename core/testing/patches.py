@@ -29,10 +29,11 @@ def changed_by(
     discover()
     found = differing(before, look())
     _put(here)
+    at_first = look()
     train(usual)
     before = look()
     train(overrides)
-    return sorted({*found, *differing(before, look())})
+    return sorted({*found, *differing(before, look(), differing(at_first, before))})
 
 
 def _put(environment: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ from core import capabilities
 from core.compose import composed
 from core.contracts import Quantizer
 from core.errors import UserError
+from core.testing.held import CODEBOOK, bytes_held
 from core.testing.part import PartContract
 from core.testing.processes import apart
 from core.testing.real import OnRealWeights
@@ -47,24 +48,35 @@ class QuantizerContract(OnRealWeights):
         pytest.fail("no installed method can train on it")
 
     def test_bits_say_what_is_held(self) -> None:
-        """A number above 0 and no more than float32 has."""
-        assert 0 < Rig(self.usual()).plan.quantizer.bits <= 32
+        """By quantized layers, within a fifth: weights, scales and all else that stays in memory for them."""
+        rig = Rig(self.usual("model.dtype=bfloat16"))
+        bits, model = rig.plan.quantizer.bits, rig.base()
+        assert 0 < bits <= 32
+        layers = {name: layer for name, layer in model.named_modules() if rig.plan.quantizer.quantized(layer)}
+        if layers:
+            dense = dict(_dense(self).named_modules())
+            weights = sum(cast("Any", dense[name]).weight.numel() for name in layers)
+            held = 8 * bytes_held(layers.values()) / weights
+            assert 0.8 * bits <= held <= 1.2 * bits + 8 * CODEBOOK * len(layers) / weights
 
     def test_layers_are_quantized_and_dequantize_near_what_they_were(self) -> None:
-        """At least one layer answers ``quantized``, unless the part never says so."""
+        """At least one layer answers ``quantized``, unless the base is as it was, in 16 bits or more."""
         rig = Rig(self.usual())
         quantizer = rig.plan.quantizer
-        model, dense = rig.base(), dict(_dense(self).named_modules())
+        model, plain = rig.base(), _dense(self)
         layers = {name: layer for name, layer in model.named_modules() if quantizer.quantized(layer)}
         if type(quantizer).quantized is Quantizer.quantized:
-            assert not layers
+            assert quantizer.bits >= 16, "fewer bits, and quantized() says of no layer that it holds them"
+            assert "dense-base" in self.words, "no dense-base, and quantized() says of no layer what else it is"
+            assert (logits_BTV(model) - logits_BTV(plain.eval())).abs().max() < 1e-4
             return
         assert layers
+        dense = dict(plain.named_modules())
         for name, layer in layers.items():
             weight: Any = dense[name].weight
             found = quantizer.dequantize(layer)
             assert found.shape == weight.shape
-            assert (found.float() - weight).abs().max() <= self.near * weight.abs().max(), name
+            assert 0 < (found.float() - weight).abs().max() <= self.near * weight.abs().max(), name
 
     def test_a_layer_that_holds_no_dense_weight_is_refused(self) -> None:
         """``dequantize`` says so instead of making something up."""

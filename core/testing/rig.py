@@ -20,6 +20,7 @@ from core.compose import configure
 from core.context import RunContext
 from core.plan import Plan, make_plan
 from core.result import Result
+from core.returned import returned
 from core.weights import load
 
 IDS_BT = torch.arange(5, 29)[None]
@@ -54,7 +55,7 @@ class Rig:
         """The model with the method applied."""
         model = self.base()
         context = self.context(model)
-        return self.plan.method.apply(model, context), context
+        return returned(self.plan.method, "apply", self.plan.method.apply(model, context), nn.Module), context
 
     def descend(self, model: nn.Module, context: RunContext, steps: int = 3, length: float = 0.05) -> list[float]:
         """Steps against the gradient on the first batch, whatever the optimizer; the loss of each.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from types import FunctionType, MethodType, ModuleType
@@ -34,7 +34,7 @@ class Shared:
 
     Attributes:
         attributes: Qualified name -> what a module or a class holds there.
-        registries: Address -> name of a constant (in capitals), a container in it, and what that holds.
+        registries: Address -> name of a constant, a container in it, and what that holds.
         values: Settings and variables of the environment.
     """
 
@@ -46,22 +46,28 @@ class Shared:
 def look() -> Shared:
     """Take it all down."""
     attributes = dict(_attributes())
-    constants = ((name, value) for name, value in attributes.items() if name.rpartition(".")[2].isupper())
+    constants = ((name, value) for name, value in attributes.items() if _is_constant(name.rpartition(".")[2]))
     registries = {id(held): (name, held, _held(held)) for name, value in constants for held in _containers(value)}
     environment = {f"os.environ[{name}]": value for name, value in os.environ.items()}
     return Shared(attributes, registries, environment | _settings())
 
 
-def differing(before: Shared, after: Shared) -> list[str]:
+def differing(before: Shared, after: Shared, usual: Collection[str] = ()) -> list[str]:
     """Names of what is another one, is new, or is gone.
 
-    Libraries import their own modules late, wrap their own functions and fill their own caches: what they have made
-    anew is theirs, and of attributes only those count that can be called.
+    Libraries import their own modules late and fill their own caches: what they add is theirs, and of attributes only
+    those count that can be called. What a library made may stand in the place of another only where it does so anyway:
+    ``torch.no_grad()(softmax)`` is the library's, but who put it there is not.
+
+    Args:
+        before: A look at it.
+        after: A later one.
+        usual: Names of what differed in a run that nobody is suspected of.
     """
     changed = [
         name
         for name, value, now in _unequal(before.attributes, after.attributes)
-        if (_acts(value) or _acts(now)) and not (_made_by_a_library(now) and _is_new(now, value, before))
+        if (_acts(value) or _acts(now)) and not _is_theirs(name, value, now, before, usual)
     ]
     modules = {name.rpartition(".")[0] for name in before.attributes}
     changed = [name for name in changed if name.rpartition(".")[0] in modules]
@@ -81,9 +87,13 @@ def _unequal(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> Iterator[tu
         yield key, GONE, after[key]
 
 
-def _is_new(now: Any, value: Any, before: Shared) -> bool:
-    """A library may add what it had elsewhere, but what replaces something else was made for it."""
-    return value is GONE or not any(now is known for known in before.attributes.values())
+def _is_theirs(name: str, value: Any, now: Any, before: Shared, usual: Collection[str]) -> bool:
+    """Whether it is a library's own doing; what replaces something must have been made for it."""
+    if not _made_by_a_library(now):
+        return False
+    if value is GONE or _maker(now) == "torch.optim.optimizer":  # torch wraps step when the first of a class is made
+        return True
+    return name in usual and not any(now is known for known in before.attributes.values())
 
 
 def _attributes() -> Iterator[tuple[str, Any]]:
@@ -95,6 +105,11 @@ def _attributes() -> Iterator[tuple[str, Any]]:
             if _is(value, type) and value.__module__ == name:
                 for inner, held in list(vars(value).items()):
                     yield f"{name}.{key}.{inner}", held
+
+
+def _is_constant(name: str) -> bool:
+    """In capitals, or a registry of torch's hooks or of transformers' functions."""
+    return name.isupper() or name.startswith("_global")
 
 
 def _containers(value: Any) -> list[Any]:

@@ -15,5 +15,4 @@ def hooktune_methods() -> Iterator[Part]:
         summary="bottleneck adapters after attention and feed-forward",
         source="https://arxiv.org/abs/1902.00751",
         provides=frozenset({"adapter", "switch", "several", "zero-start"}),
-        requires=frozenset({"dense-base|bitsandbytes|torchao|quanto|gptq|awq"}),
     )

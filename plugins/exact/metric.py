@@ -47,7 +47,7 @@ class Exact(Metric):
             {"prompt": _asked(row), "wanted": wanted[i], "given": given[i].strip()}
             for i, row in enumerate(rows[:SAMPLES])
         ]
-        return Score("exact", hits / len(rows), len(rows), low, high, "higher", samples)
+        return Score("exact", hits / len(rows), len(rows), low, high, "higher", samples, "%")
 
 
 def _answers(model: Any, asked: Sequence[tuple[list[int], str]], tokenizer: Any) -> Iterator[str]:

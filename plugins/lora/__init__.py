@@ -17,5 +17,5 @@ def hooktune_methods() -> Iterator[Part]:
         needs=("peft",),
         install="pip install peft",
         provides=frozenset({"adapter", "switch", "several", "merge", "zero-start"}),
-        requires=frozenset({"dense-base|bitsandbytes|torchao|quanto|gptq|awq"}),
+        requires=frozenset({"dense-base|linear-base|bitsandbytes|torchao|quanto|gptq|awq"}),
     )

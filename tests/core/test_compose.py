@@ -231,6 +231,8 @@ def sweep(monkeypatch, tmp_path):
         assert "metric" in with_metric(config, "loss").offers  # what every real run does inside its job
         if config.seed == 13:
             raise ValueError("no luck")
+        if config.seed == 14:
+            raise SystemExit(3)
         return SimpleNamespace(before=None, after=None, seconds=1.5, peak_memory=10**9)
 
     monkeypatch.setitem(vars(core), "train", train)
@@ -269,6 +271,11 @@ def test_the_others_go_on_when_a_job_fails_or_is_refused(sweep, capsys):
     assert line == (
         "refused: method=full cannot run with quant=int4: it requires trainable-base; quant=none, or method=lora"
     )
+
+
+def test_a_job_that_calls_exit_stops_no_other(sweep):
+    code, _, lines = sweep("seed=14,1")
+    assert (code, [line.split(",")[2] for line in lines]) == (1, ["failed", "done"])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ import torch
 from rich.console import Console
 
 import core
+from core.contracts import Score
 from core.measure import measure
+from core.progress import show_scores
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ class Asks:
         assert not model.training
         assert not torch.is_grad_enabled()
         model.generate(input_ids=torch.tensor([[5, 6, 7], [8, 9, 10]]), max_new_tokens=2, do_sample=False)
-        return len(rows)
+        return Score("asks", 0.0, len(rows), 0.0, 0.0, "higher")
 
 
 def plan(metric) -> SimpleNamespace:
@@ -48,7 +50,7 @@ def test_the_output_layer_gets_its_input_in_one_piece(model):
 
 def test_modes_come_back_and_rows_are_limited(model):
     model.model.layers[0].eval()
-    assert measure(plan(Asks()), model, [{}, {}, {}], None, Console(quiet=True)) == 2
+    assert measure(plan(Asks()), model, [{}, {}, {}], None, Console(quiet=True)).n == 2
     assert model.training
     assert not model.model.layers[0].training
 
@@ -112,3 +114,13 @@ def test_the_value_before_is_measured_again_for_anything_else(measured_before, t
     assert measured_before(), "another model in the same place"
     monkeypatch.setattr("core.measure.file_hash", lambda file: "edited")
     assert measured_before(), "a part whose code was changed"
+
+
+def test_a_value_is_shown_in_the_unit_that_the_metric_says(capsys, monkeypatch):
+    monkeypatch.setattr("rich.console.Console.is_terminal", False)
+    words = Score("words", 0.5, 4, 0.25, 1.0, "higher", unit="words")
+    share = Score("exact", 0.5, 4, 0.25, 1.0, "higher", unit="%")
+    plain = Score("rate", 0.5, 4, 0.25, 1.0, "higher")
+    for score, said in ((words, "0.5000 words"), (share, "50.0 %"), (plain, "0.5000  (0.2500 to 1.0000)")):
+        show_scores(Console(width=120), score, score)
+        assert capsys.readouterr().out.count(said) == 2

@@ -211,7 +211,10 @@ BROKEN = {
     "exits": ("import sys\nprint('hello')\nprint('oh', file=sys.stderr)\nsys.exit(3)", r"sys.exit\(3\)"),
     "misspelt": (plugin("misspelt", hook="hooktune_method"), "no hook hooktune_method .did you mean hooktune_methods"),
     "unmarked": (plugin("unmarked").replace("@hookimpl", ""), "hooktune_methods is not marked with @hookimpl"),
-    "argument": (plugin("argument").replace("hooktune_methods()", "hooktune_methods(model)"), "no argument.*'model'"),
+    "argument": (
+        plugin("argument").replace("hooktune_methods()", "hooktune_methods(model)"),
+        "hooktune_methods takes no argument, and there it has 'model'",
+    ),
     "field": (plugin("field", more=', colour="red"'), "colour"),
     "other": (plugin("other").replace("yield Part", "yield dict"), "yields dict, not core.api.Part"),
     "single": (plugin("single").replace("yield Part", "return Part"), "not iterable"),
@@ -265,8 +268,36 @@ def test_yaml_of_a_broken_plugin_hides_nothing(install):
 
 def test_an_interrupt_is_no_broken_plugin(install):
     install("acme", "raise KeyboardInterrupt")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as error:
         discover()
+    assert error.value.__notes__ == ["interrupted while plugin acme (dist-acme) was imported"]
+
+
+LOUD = "import os, sys\nprint('HELLO')\nos.write(1, b'RAW')\nos.system('echo CHILD')\nprint('OH', file=sys.stderr)\n"
+
+
+def test_what_a_plugin_prints_when_it_is_imported_is_a_note(install, capfd):
+    more = {"conf/method/thing.yaml": "name: thing\n"}
+    install("acme", LOUD + plugin("acme"), options=LOUD + OPTIONS, more=more)
+    config = core.configure(["method=thing"])
+    assert config.registry.warnings(config.asked) == [
+        "plugin acme (dist-acme) prints when it is imported",
+        "options of method=thing (dist-acme): their module prints when it is imported",
+    ]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_plugin_changes_when_it_is_imported_is_put_back_and_a_note(install, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACME", "0")
+    changes = "import os, sys\nos.chdir('/')\nsys.argv.append('seed=1')\nos.environ['ACME'] = '1'\n"
+    install("acme", changes + plugin("acme"))
+    typed = [*sys.argv]
+    assert discover().warnings({}) == [
+        f"plugin acme (dist-acme) changes {what} when it is imported"
+        for what in ("the current folder", "the command line", "ACME in the environment")
+    ]
+    assert (Path.cwd(), sys.argv) == (tmp_path, typed)
 
 
 def test_one_module_under_two_names_is_asked_once(install):
@@ -284,8 +315,10 @@ def test_two_that_offer_one_name_are_a_warning_until_it_is_chosen(install):
     twice = "method=thing is offered twice, by dist-acme and by dist-twin, and cannot be chosen by name"
     assert registry.warnings({"method": "lora"}) == [twice]
     assert registry.warnings({"method": "thing"}) == []
-    with pytest.raises(UserError, match="method=thing is offered twice: by dist-acme and by dist-twin"):
+    with pytest.raises(UserError, match="method=thing is offered twice: by dist-acme and by dist-twin") as twofold:
         registry.find("method", "thing")
+    both = "pip uninstall dist-acme, or pip uninstall dist-twin, or plugins.disable=[acme], or plugins.disable=[twin]"
+    assert twofold.value.fix == both
     assert discover(disable=["twin"]).find("method", "thing").plugin == "acme"
 
 
@@ -293,7 +326,7 @@ def test_a_stranger_cannot_take_the_name_of_a_built_in_part(install):
     install("acme", plugin("acme", "lora"))
     with pytest.raises(UserError, match=r"by hooktune \(plugins/lora\) and by dist-acme") as error:
         discover().find("method", "lora")
-    assert error.value.fix == "uninstall one of them, or plugins.disable=[acme]"
+    assert error.value.fix == "pip uninstall dist-acme, or plugins.disable=[acme]"
     assert discover().find("method", "full").distribution == "hooktune"
 
 
@@ -312,7 +345,7 @@ def test_a_yaml_that_hides_a_built_in_one_is_named(install):
     assert registry.warnings({"method": "full"}) == [f"{line}: the first is taken"]
     with pytest.raises(UserError, match=re.escape(line)) as error:
         core.configure(["method=lora"])
-    assert error.value.fix == "uninstall one of them, or plugins.disable=[acme]"
+    assert error.value.fix == "pip uninstall dist-acme, or plugins.disable=[acme]"
     assert core.configure(["method=lora", "plugins.disable=[acme]"]).choices["method"] == "lora"
     assert core.configure(["method=full"]).choices["method"] == "full"
 
@@ -363,7 +396,12 @@ def test_an_entry_point_that_is_none_is_a_line(install, entries, line):
     ("record", "what"),
     [
         ("name=3", "Part.name is 3, not str"),
-        ("name=' '", "Part.name is empty"),
+        ("name=' '", "Part.name is ' ': only letters, digits, - and _ can be typed"),
+        ("name='a,b'", "Part.name is 'a,b': only letters, digits, - and _ can be typed"),
+        ("name='../lora'", "Part.name is '../lora': only letters, digits, - and _ can be typed"),
+        (r"name='new\nline'", r"Part.name is 'new\nline': only letters, digits, - and _ can be typed"),
+        (r"summary='a\nerror: b'", r"Part.summary is 'a\nerror: b', not one line to print"),
+        (r"summary='\x1b[31m'", r"Part.summary is '\x1b[31m', not one line to print"),
         ("name=['thing']", "Part.name is ['thing'], not str"),
         ("summary=None", "Part.summary is None, not str"),
         ("needs=('json')", "Part.needs is 'json', not tuple[str, ...]"),
@@ -408,14 +446,42 @@ def test_options_without_what_all_of_their_kind_have_are_refused(install, axis, 
         ("x = 1\n", CODE, "name: thing\n", "acme.options has no Options"),
         (OPTIONS, "def (:\n", "name: thing\n", "target acme.code:Thing: syntax error in "),
         (OPTIONS, "x = 1\n", "name: thing\n", "acme.code has no Thing"),
+        (OPTIONS, CODE, "name: [\n", "YAML:2: is not yaml: "),
+        (OPTIONS, CODE, "- name\n", "YAML holds no values"),
+        (OPTIONS, CODE, "# @package _global_\nname: thing\n", "YAML is for _global_ and not for method"),
+        (OPTIONS + "    x: 'Nope'\n", CODE, "name: thing\nx: 1\n", "a type in acme.options:Options: NameError"),
+        (
+            OPTIONS + "    def __post_init__(self):\n        1 / 0\n",
+            CODE,
+            "name: thing\n",
+            "options acme.options:Options cannot be made: ZeroDivisionError",
+        ),
     ],
 )
-def test_a_part_that_is_faulty_is_not_called_ready(install, options, code, yaml, state):
+def test_a_part_that_is_faulty_is_not_called_ready(install, tmp_path, options, code, yaml, state):
     files = {} if yaml is None else {"conf/method/thing.yaml": yaml}
     install("acme", plugin("acme"), options=options, code=code, more=files)
     registry = discover()
-    assert plugin_state(registry, registry.find("method", "thing")).startswith(state)
+    said = plugin_state(registry, registry.find("method", "thing"))
+    assert said.replace(str(tmp_path / "acme" / "conf" / "method" / "thing.yaml"), "YAML").startswith(state)
+    if code == CODE:
+        with pytest.raises(UserError, match=r"acme|thing\.yaml"):
+            core.configure(["method=thing"])
     assert plugin_state(registry, registry.find("method", "lora")) == "ready"
+
+
+@pytest.mark.parametrize("deep", ["acme.deep.code", "acme.bare.code"])
+def test_a_target_is_looked_for_without_running_its_package(install, deep):
+    more = {
+        "deep/__init__.py": "raise SystemExit('never imported')",
+        "deep/code.py": CODE,
+        "bare/code.py": CODE,  # a namespace
+        "conf/method/thing.yaml": "name: thing\n",
+    }
+    install("acme", plugin("acme").replace("acme.code", deep), more=more)
+    registry = discover()
+    assert plugin_state(registry, registry.find("method", "thing")) == "ready"
+    assert not {"acme.deep", "acme.bare"} & set(sys.modules)
 
 
 def test_a_yaml_in_another_encoding_does_not_end_the_help(install, capsys):
@@ -521,6 +587,23 @@ def test_a_bug_inside_a_constructor_keeps_its_traceback(install):
         registry.make(registry.find("method", "thing"), None)
 
 
+def test_a_constructor_that_ends_the_process_names_the_part(install):
+    install("acme", plugin("acme"), code=CODE.replace("self.options = options", "raise SystemExit(5)"))
+    registry = discover()
+    with pytest.raises(UserError, match=r"method=thing of dist-acme: Thing\(options\) .*: it calls sys.exit\(5\)"):
+        registry.make(registry.find("method", "thing"), None)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [("SystemExit(5)", r"sys.exit\(5\)"), ("ValueError('odd')", "ValueError: odd")]
+)
+def test_options_that_raise_of_their_own_name_the_part(install, error, said):
+    options = OPTIONS + f"\n    def __post_init__(self):\n        raise {error}\n"
+    install("acme", plugin("acme"), options=options, more={"conf/method/thing.yaml": "name: thing\n"})
+    with pytest.raises(UserError, match=f"method=thing of dist-acme: options acme.options:Options cannot be .*{said}"):
+        core.configure(["method=thing"])
+
+
 # ----------------------------------------------------------------------------------------------------------- limiting
 def test_one_variable_limits_strangers_and_keeps_built_ins(install, monkeypatch):
     install("acme", "1 / 0")
@@ -566,3 +649,27 @@ def test_options_that_import_torch_are_noted_and_stop_nothing(install, tmp_path)
     assert python(script, str(tmp_path), "method=thing") == (
         "thing True options of method=thing (dist-acme) import torch: slow\n"
     )
+
+
+def test_a_part_behind_another_hook_is_found_there(install):
+    yaml = {"conf/method/thing.yaml": "name: thing\n"}
+    install("acme", plugin("acme", hook="hooktune_objectives"), more=yaml)
+    with pytest.raises(UserError) as caught:
+        core.configure(["method=thing"])
+    assert caught.value.fix.startswith("there is objective=thing, by hooktune_objectives ")
+    with pytest.raises(UserError) as caught:
+        core.configure(["method=sft"])
+    assert caught.value.fix.startswith("there is objective=sft ")
+
+
+def test_doctor_says_where_an_import_of_torch_belongs():
+    from core import doctor
+    from core.registry import Registry
+
+    notes = [
+        "options of method=thing (dist-acme) import torch: slow",
+        "HOOKTUNE_PLUGINS names x, which is not installed",
+    ]
+    fixes = [fix for _, fix in doctor._plugins(Registry(notes=notes))]
+    assert fixes[0].startswith("move the import of torch to the module of its target")
+    assert fixes[1] == "rename or uninstall what it names"

@@ -8,6 +8,8 @@ import os
 import peft
 import pytest
 import torch
+import torch.nn.modules.module as hooks
+from transformers import AttentionInterface
 from transformers.models.auto import modeling_auto
 
 from core.testing.shared_state import differing, look
@@ -30,6 +32,14 @@ LEFT = {
         peft.LoraConfig, "__call__", lambda self: 1, raising=False
     ),
     "peft.acme": lambda p: p.setattr(peft, "acme", functools.partial(print), raising=False),
+    "torch.nn.functional.softmax": lambda p: p.setattr(
+        "torch.nn.functional.softmax", torch.no_grad()(torch.nn.functional.softmax)
+    ),
+    "torch.nn.functional.silu": lambda p: p.setattr(
+        "torch.nn.functional.silu", torch.compile(torch.nn.functional.silu)
+    ),
+    "['sdpa']": lambda p: p.setitem(AttentionInterface._global_mapping, "sdpa", lambda *given: None),
+    "_global_forward_hooks[7]": lambda p: p.setitem(hooks._global_forward_hooks, 7, lambda *given: None),
     "['acme']": lambda p: p.setitem(NAMES, "acme", "AcmeForCausalLM"),
     "['llama']": lambda p: p.delitem(NAMES, "llama"),
     "torch.backends.cudnn.deterministic": deterministic,
@@ -45,6 +55,12 @@ def test_it_is_named(name, monkeypatch):
     assert [found.endswith(name) for found in differing(before, look())] == [True]
     monkeypatch.undo()
     assert differing(before, look()) == []
+
+
+def test_a_wrapper_that_every_run_makes_is_nobodys(monkeypatch):
+    before = look()
+    LEFT["torch.nn.functional.softmax"](monkeypatch)
+    assert differing(before, look(), ["torch.nn.functional.softmax"]) == []
 
 
 @pytest.mark.parametrize(

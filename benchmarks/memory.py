@@ -12,7 +12,6 @@ import sys
 import tempfile
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from demo_rows import demo_rows
 from page import machine, table, write_section
@@ -47,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", type=Path, default=PAGE, help="where the section is written")
     page: Path = parser.parse_args().page
-    lines: list[list[Any]] = []
+    lines: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.jsonl"
         few = json.loads(demo_rows("alpaca_en_demo").read_text(encoding="utf-8"))[: STEPS * max(BATCHES)]
@@ -60,7 +59,7 @@ def main() -> None:
             measured = json.loads((run / "status.json").read_text())["peak_memory"]
             total = predicted["memory"]["total"]
             lines.append(
-                [method, quant, batch, length, f"{predicted['steps']['tokens']:,}", f"{total / 1e9:.2f} GB",
+                [method, quant, str(batch), str(length), f"{predicted['steps']['tokens']:,}", f"{total / 1e9:.2f} GB",
                  f"{measured / 1e9:.2f} GB", f"{total / measured:.2f}"]
             )  # fmt: skip
             print(*lines[-1], file=sys.stderr, flush=True)

@@ -208,8 +208,15 @@ def _profile(argv: list[str]) -> int:
     return profile(argv)
 
 
+def _plan(argv: list[str]) -> int:
+    from core.plan_command import plan
+
+    return plan(argv)
+
+
 VERBS: Mapping[str, Callable[[list[str]], int]] = {
     "train": _train,
+    "plan": _plan,
     "resume": _resume,
     "generate": _generate,
     "data": _data,

@@ -159,9 +159,11 @@ class Quantizer(ABC):
 
     Attributes:
         bits: Held per weight of a quantized layer, scales included.
+        keeps_inputs: Whether its layers keep their input for the way back although their weight is frozen.
     """
 
     bits: ClassVar[float]
+    keeps_inputs: ClassVar[bool] = False
 
     def load_options(self, training: bool) -> dict[str, Any]:
         """Keyword arguments for ``from_pretrained``; with QAT they differ for use. Default: none."""

@@ -107,6 +107,11 @@ def token_logprobs(
     return TokenLogProbs(found[0], batch.loss_weights_N, batch, **more)
 
 
+def assume(inner: PreTrainedModel, ending: Ending) -> None:
+    """Take an ending for granted: a model without weights cannot be compared with its own logits."""
+    _endings[inner] = ending
+
+
 def output_model(model: nn.Module) -> PreTrainedModel:
     """The transformers model inside whatever a method wrapped around it."""
     for module in model.modules():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from core.compose import Config, with_metric
 from core.contracts import DataSource, Loader, Method, Metric, ModelFacts, Objective, Optim, Quantizer
 from core.errors import UserError
 from core.made_with import check_made_with
+from core.options import ModelOptions
 from core.source import Start, locate
 
 if TYPE_CHECKING:
@@ -53,8 +55,19 @@ class Plan:
         return getattr(torch, self.start.model.dtype)
 
 
-def make_plan(config: Config) -> Plan:
+def the_models_own(loader: Loader, source: ModelOptions) -> PreTrainedTokenizerBase:
+    """What a run needs."""
+    return loader.tokenizer(source)
+
+
+def make_plan(
+    config: Config, tokenizer_of: Callable[[Loader, ModelOptions], PreTrainedTokenizerBase] = the_models_own
+) -> Plan:
     """Make the parts and describe the model.
+
+    Args:
+        config: As composed.
+        tokenizer_of: How the tokenizer is had; a look at a model that has none yet gives another.
 
     Raises:
         UserError: a part cannot be made, or the model is none.
@@ -73,7 +86,7 @@ def make_plan(config: Config) -> Plan:
         config=config,
         start=start,
         facts=_facts(made["loader"], start, config),
-        tokenizer=made["loader"].tokenizer(start.model),
+        tokenizer=tokenizer_of(made["loader"], start.model),
         loader=made["loader"],
         quantizer=made["quant"],
         method=made["method"],

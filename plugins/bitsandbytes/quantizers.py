@@ -18,6 +18,7 @@ class Int8(Quantizer):
     """LLM.int8, https://arxiv.org/abs/2208.07339: a scale for each row of weights."""
 
     bits: ClassVar[float] = 8.0
+    keeps_inputs: ClassVar[bool] = True
 
     def __init__(self, options: Int8Options) -> None:
         self.options = options

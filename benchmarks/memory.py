@@ -1,0 +1,81 @@
+"""Memory as ``plan`` predicts it beside what a run then held at its peak.
+
+Run: python benchmarks/memory.py          a table, and a section of docs/plan.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from itertools import product
+from pathlib import Path
+
+from demo_rows import demo_rows
+from page import machine, table, write_section
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "plan.md"
+TITLE = "Predicted and measured"
+WHAT = [
+    ("full", "none"), ("lora", "none"), ("lora", "int8"), ("lora", "int4"), ("adapters", "none"), ("adapters", "int8"),
+    ("adapters", "int4"),
+]  # fmt: skip
+"""Methods and quantizers that can go together."""
+
+BATCHES, LENGTHS, STEPS = (4, 8), (128, 512), 3
+
+
+def overrides(method: str, quant: str, batch: int, length: int, rows: Path) -> list[str]:
+    return [
+        f"method={method}", f"quant={quant}", f"data.batch_size={batch}", f"data.max_length={length}", "data=jsonl",
+        f"data.train={rows}", "data.holdout=0", "data.tolerance=1", "metric=none", f"trainer.max_steps={STEPS}",
+    ]  # fmt: skip
+
+
+def core(*words: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "core", *words], capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return done.stdout
+
+
+def main() -> None:
+    """Predict, train three steps, compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--page", type=Path, default=PAGE, help="where the section is written")
+    page: Path = parser.parse_args().page
+    lines: list[list[str]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows.jsonl"
+        few = json.loads(demo_rows("alpaca_en_demo").read_text(encoding="utf-8"))[: STEPS * max(BATCHES)]
+        rows.write_text("".join(json.dumps(row) + "\n" for row in few), encoding="utf-8")
+        for (method, quant), batch, length in product(WHAT, BATCHES, LENGTHS):
+            typed = overrides(method, quant, batch, length, rows)
+            predicted = json.loads(core("plan", *typed, "--json"))
+            run = Path(folder) / "-".join(map(str, (method, quant, batch, length)))
+            core(*typed, f"run.dir={run}")
+            measured = json.loads((run / "status.json").read_text())["peak_memory"]
+            total = predicted["memory"]["total"]
+            lines.append(
+                [method, quant, str(batch), str(length), f"{predicted['steps']['tokens']:,}", f"{total / 1e9:.2f} GB",
+                 f"{measured / 1e9:.2f} GB", f"{total / measured:.2f}"]
+            )  # fmt: skip
+            print(*lines[-1], file=sys.stderr, flush=True)
+    ratios = [float(line[-1]) for line in lines]
+    text = "\n\n".join(
+        [
+            machine(),
+            f"SmolLM2-135M in bfloat16, {STEPS} steps on rows of alpaca_en_demo; resident memory above what the "
+            "process held before the model was loaded. Tokens are those of the largest micro-batch.",
+            table(["method", "quant", "batch_size", "max_length", "tokens", "predicted", "measured", "ratio"], lines),
+            f"Ratios from {min(ratios):.2f} to {max(ratios):.2f}.",
+        ]
+    )
+    print(text)
+    write_section(page, TITLE, text)
+
+
+if __name__ == "__main__":
+    main()

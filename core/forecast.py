@@ -1,0 +1,156 @@
+"""What a run will need, from shapes alone: parameters, and memory term by term.
+
+Shapes: T tokens of a micro-batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from core import attention, stages
+from core.batch import LaidOut, lay_out
+from core.contracts import Head
+from core.groups import members
+from core.kept import kept_bytes
+from core.output_layer import SLICE_BYTES
+from core.plan import Plan
+from core.run_data import Data
+from core.weightless import build, with_method
+from core.weights import wants_gpu
+
+RUNTIME = 150_000_000
+"""Bytes that libraries take when a model is loaded and trained: code, threads' buffers, fragments."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at the peak of training.
+
+    Attributes:
+        weights: The base as it is held.
+        trained: What is trained, in float32.
+        gradients: Of what is trained.
+        optimizer: Its state.
+        activations: What a micro-batch keeps for its way back.
+        logits: What exists of them at one time on the way back.
+        file: Pages of the weights' file that stay mapped though they were quantized; the system may take them back.
+        runtime: What libraries take.
+    """
+
+    weights: int
+    trained: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    file: int
+    runtime: int = RUNTIME
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(vars(self).values())
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is known of a run before it begins.
+
+    Attributes:
+        base: Parameters of the model.
+        trained: Parameters that are trained.
+        steps: Optimizer steps.
+        tokens: Of the largest micro-batch.
+        memory: At the peak.
+    """
+
+    base: int
+    trained: int
+    steps: int
+    tokens: int
+    memory: Memory
+
+
+def forecast(plan: Plan, data: Data) -> Forecast:
+    """Apply the method to the model without weights, and count.
+
+    Raises:
+        UserError: the method cannot act on this model, or nothing is left to train.
+    """
+    model = build(plan, data.head)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    layers = dict(model.named_modules())
+    context = stages.context(plan, data, model)
+    model = with_method(plan, model, context)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    number = sum(p.numel() for p in trained)
+    batch = _largest(plan, data, model)
+    weights = sum(_held(plan, names.get(id(p), ""), p) for p in model.parameters() if not p.requires_grad)
+    state = _state(plan, model, context, trained)
+    logits = 4 * len(batch.targets_N) * plan.facts.vocabulary
+    quantized = {} if "dense-base" in plan.config.offers["quant"].part.provides else plan.facts.linears
+    holding = [layers[name] for name in quantized] if plan.quantizer.keeps_inputs else []
+    return Forecast(
+        base=plan.facts.parameters,
+        trained=number,
+        steps=context.total_steps,
+        tokens=batch.tokens,
+        memory=Memory(
+            weights=weights,
+            trained=_bytes(trained),
+            gradients=_bytes(trained),
+            optimizer=state,
+            activations=kept_bytes(model, plan.objective, batch, plan.dtype, holding),
+            logits=3 * min(logits, SLICE_BYTES),
+            file=0 if _on_gpu(plan) else 2 * sum(i * o for i, o in quantized.values()),
+        ),
+    )
+
+
+def _largest(plan: Plan, data: Data, model: nn.Module) -> LaidOut:
+    """The micro-batch of the first epoch with the most tokens."""
+    context = stages.context(plan, data, model)
+    size, lengths = plan.options.batch_size, data.train.lengths
+    drawn = [members(context.drawn, context.order[at : at + size]) for at in range(0, len(context.order), size)]
+    largest = max(drawn, key=lambda some: sum(lengths[index] for index in some))
+    apart = plan.method.layout == "any" and data.head == Head() and attention.install(model)
+    return lay_out([data.train.examples[index] for index in largest], "apart" if apart else "padded")
+
+
+def _on_gpu(plan: Plan) -> bool:
+    return torch.cuda.is_available() and wants_gpu(plan)
+
+
+def _held(plan: Plan, name: str, parameter: nn.Parameter) -> int:
+    """Bytes of a frozen parameter."""
+    layer, _, last = name.rpartition(".")
+    dense = "dense-base" in plan.config.offers["quant"].part.provides
+    if not dense and last == "weight" and layer in plan.facts.linears:
+        return math.ceil(parameter.numel() * plan.quantizer.bits / 8)
+    return parameter.numel() * parameter.element_size()
+
+
+def _state(plan: Plan, model: nn.Module, context: Any, trained: Sequence[nn.Parameter]) -> int:
+    """Bytes of the optimizer's state, seen after a step without data; else two numbers a parameter."""
+    try:
+        optimizer = plan.method.optimizer(model, plan.optim, context)
+        for parameter in trained:
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        states: Sequence[Any] = list(optimizer.state.values())
+        return sum(_bytes([v for v in state.values() if isinstance(v, torch.Tensor)]) for state in states)
+    except Exception:  # whatever an optimizer does that needs numbers
+        return 2 * _bytes(trained)
+    finally:
+        for parameter in trained:
+            parameter.grad = None
+
+
+def _bytes(tensors: Sequence[torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

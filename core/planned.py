@@ -1,0 +1,154 @@
+"""What is known of a run before it begins, as plain values: what ``plan`` prints and ``plan.json`` holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import psutil
+import torch
+
+from core.choices import default_choices
+from core.compose import Config
+from core.contracts import Head, Tokens
+from core.data import Encoded
+from core.forecast import forecast
+from core.hydra_app import compose_tree, plain
+from core.plan import Plan
+from core.registry import AXES
+from core.run_data import Data
+from core.stages import read
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run that has not begun.
+
+    Attributes:
+        parts: Axis -> name, distribution and version.
+        model: Architecture, path, parameters, dtype.
+        trained: Parameters that are trained, and their share.
+        rows: Counts of rows and tokens, or None when the model has no tokenizer yet.
+        steps: Optimizer steps, the examples and the tokens of the largest micro-batch.
+        memory: Term -> bytes at the peak; with the total, what textbooks say of the weights, and what there is.
+        warnings: What is odd about the rows.
+        differs: Choice or option -> value, where it is not the default.
+    """
+
+    parts: Mapping[str, Mapping[str, str]]
+    model: Mapping[str, Any]
+    trained: Mapping[str, Any]
+    rows: Mapping[str, Any] | None
+    steps: Mapping[str, int]
+    memory: Mapping[str, int]
+    warnings: Sequence[str]
+    differs: Mapping[str, Any]
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def planned(plan: Plan) -> Planned:
+    """Read the rows and count, without weights.
+
+    Raises:
+        UserError: the rows cannot be used, or the method cannot act on the model.
+    """
+    known = plan.tokenizer is not None  # pyright: ignore[reportUnnecessaryComparison]  # a look may have none
+    data = read(plan) if known else _unknown(plan)
+    found = forecast(plan, data)
+    facts, counted = plan.facts, data.train.facts
+    return Planned(
+        parts=_parts(plan.config),
+        model={
+            "architecture": facts.architecture,
+            "path": str(facts.path),
+            "parameters": facts.parameters,
+            "dtype": plan.start.model.dtype,
+        },
+        trained={"parameters": found.trained, "share": found.trained / facts.parameters},
+        rows={
+            "train": len(data.train.rows),
+            "held_out": len(data.validation.rows),
+            "tokens": counted.tokens,
+            "supervised": counted.supervised,
+            "truncated": counted.truncated,
+            "format": counted.format,
+        }
+        if known
+        else None,
+        steps={"steps": found.steps, "examples": plan.options.batch_size, "tokens": found.tokens},
+        memory={
+            **asdict(found.memory),
+            "total": found.memory.total,
+            "nominal": nominal(facts.parameters, _bits(plan)),
+            "there": _there(plan),
+        },
+        warnings=data.warnings,
+        differs=differences(plan.config),
+    )
+
+
+def _unknown(plan: Plan) -> Data:
+    """One micro-batch of the longest examples there may be: without a tokenizer rows cannot be encoded."""
+    length = plan.options.max_length
+    examples = [{"completion": Tokens([0] * length, [1.0] * length)}] * plan.options.batch_size
+    return Data(Head(), Encoded(examples, lengths=[length] * len(examples)), Encoded())
+
+
+def nominal(parameters: int, bits: float) -> int:
+    """Bytes of the weights as textbooks have them.
+
+    Args:
+        parameters: Rounded to whole billions from there on.
+        bits: Of a weight, scales left out.
+
+    Example:
+        >>> [nominal(6_738_415_616, bits) / 1e9 for bits in (32, 8, 4)]
+        [28.0, 7.0, 3.5]
+    """
+    rounded = round(parameters, -9) if parameters >= 1e9 else parameters
+    return int(rounded * int(bits) // 8)
+
+
+def _bits(plan: Plan) -> float:
+    dense = "dense-base" in plan.config.offers["quant"].part.provides
+    return 8 * plan.dtype.itemsize if dense else plan.quantizer.bits
+
+
+def _there(plan: Plan) -> int:
+    """Bytes of the device's memory, or of this machine's."""
+    from core.weights import wants_gpu
+
+    if torch.cuda.is_available() and wants_gpu(plan):
+        return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    return psutil.virtual_memory().total
+
+
+def _parts(config: Config) -> dict[str, dict[str, str]]:
+    offers = {axis: config.offers[axis] for axis in AXES if axis in config.offers}
+    return {
+        axis: {"name": offer.part.name, "distribution": offer.distribution, "version": offer.version}
+        for axis, offer in offers.items()
+    }
+
+
+def differences(config: Config) -> dict[str, Any]:
+    """Choices that are not the defaults, and options that are not as the yaml of the chosen parts has them."""
+    usual = default_choices()
+    chosen = {axis: name for axis, name in config.choices.items() if name != usual.get(axis)}
+    asked = {line.lstrip("+").partition("=")[0] for line in config.overrides}
+    usual = plain(compose_tree([f"{axis}={name}" for axis, name in chosen.items()], config.registry)[0])
+    found = {**chosen, **dict(_values(usual, config.tree))}
+    # the data's own suggestion, and the rate that goes with the method: nobody chose those
+    return {key: value for key, value in found.items() if key not in {"metric", "optim.lr"} - asked}
+
+
+def _values(usual: Mapping[str, Any], chosen: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in chosen.items():
+        if isinstance(value, Mapping):
+            yield from _values(usual.get(name, {}), cast("Mapping[str, Any]", value), f"{key}{name}.")
+        elif value != usual.get(name):
+            yield f"{key}{name}", value

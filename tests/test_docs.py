@@ -54,12 +54,16 @@ def test_the_table_of_helpers_is_that_of_the_api():
 
 @pytest.mark.slow
 def test_the_adapter_of_the_page_keeps_its_contract(tmp_path):
-    (code,) = re.findall(r"^```python adapter\n(.*?)^```$", (DOCS / "write-a-plugin.md").read_text(), re.M | re.S)
+    page = (DOCS / "write-a-plugin.md").read_text()
+    (code,) = re.findall(r"^```python adapter\n(.*?)^```$", page, re.M | re.S)
     project = new_plugin("method", "gain", tmp_path)
     package = project / "hooktune_gain"
     (package / "method.py").write_text(code)
     record = (package / "__init__.py").read_text()
-    words = 'provides=frozenset({"adapter", "switch", "merge", "zero-start"})'
+    provides, requires = re.findall(
+        r"`((?:provides|requires)=frozenset\(\{[^`]+)`", page.partition("```python adapter")[2]
+    )
+    words = f"{provides}, {requires}"
     (package / "__init__.py").write_text(record.replace('requires=frozenset({"trainable-base"})', words))
     test = project / "tests" / "test_hooktune_gain.py"
     test.write_text(test.read_text() + "    lr = 1.0\n")

@@ -124,6 +124,10 @@ def _over_plain_layers(model: PeftModel, quantizer: Quantizer) -> PeftModel:
     config: Any = copy(model.peft_config[name])
     if hasattr(config, "init_lora_weights"):
         config.init_lora_weights = True  # the weights are there: PiSSA and its like would decompose the base again
+    inner: Any = model.get_base_model()
+    for flag in ("is_loaded_in_8bit", "is_loaded_in_4bit"):  # IA3 takes nothing out where it is set
+        if getattr(inner, flag, False):
+            setattr(inner, flag, False)
     base: Any = model.unload()  # pyright: ignore[reportCallIssue]
     for path, layer in list(base.named_modules()):
         if quantizer.quantized(layer):

@@ -114,7 +114,8 @@ class Claims(PartContract):
             if "merge" in self.words:
                 merged = method.merge(model, rig.plan.quantizer)
                 assert not any(map(rig.plan.quantizer.quantized, merged.modules())), name
-                assert gap(logits_BTV(merged), tuned) < 0.1 * gap(tuned, base), name
+                # int8 rounds its inputs, which plain layers do not; an adapter that was dropped is a whole gap away
+                assert gap(logits_BTV(merged), tuned) < 0.5 * gap(tuned, base), name
 
     def _quantizers(self) -> Iterator[str]:
         """Those that it says it can work on, and that can work here."""

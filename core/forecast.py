@@ -1,7 +1,4 @@
-"""What a run will need, from shapes alone: parameters, and memory term by term.
-
-Shapes: T tokens of a micro-batch, V vocabulary.
-"""
+"""What a run will need, from shapes alone: parameters, and memory term by term."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ from torch import nn
 
 from core import attention, stages
 from core.batch import LaidOut, lay_out
+from core.context import RunContext
 from core.contracts import Head
 from core.groups import members
 from core.kept import kept_bytes
@@ -22,7 +20,7 @@ from core.output_layer import SLICE_BYTES
 from core.plan import Plan
 from core.run_data import Data
 from core.weightless import build, with_method
-from core.weights import wants_gpu
+from core.weights import on_gpu, trainable
 
 RUNTIME = 150_000_000
 """Bytes that libraries take when a model is loaded and trained: code, threads' buffers, fragments."""
@@ -88,13 +86,13 @@ def forecast(plan: Plan, data: Data) -> Forecast:
     layers = dict(model.named_modules())
     context = stages.context(plan, data, model)
     model = with_method(plan, model, context)
+    number = trainable(model, plan)
     trained = [p for p in model.parameters() if p.requires_grad]
-    number = sum(p.numel() for p in trained)
-    batch = _largest(plan, data, model)
+    batch = largest(plan, data, model, context)
     weights = sum(_held(plan, names.get(id(p), ""), p) for p in model.parameters() if not p.requires_grad)
     state = _state(plan, model, context, trained)
     logits = 4 * len(batch.targets_N) * plan.facts.vocabulary
-    quantized = {} if "dense-base" in plan.config.offers["quant"].part.provides else plan.facts.linears
+    quantized = {} if plan.dense else plan.facts.linears
     holding = [layers[name] for name in quantized] if plan.quantizer.keeps_inputs else []
     return Forecast(
         base=plan.facts.parameters,
@@ -108,30 +106,24 @@ def forecast(plan: Plan, data: Data) -> Forecast:
             optimizer=state,
             activations=kept_bytes(model, plan.objective, batch, plan.dtype, holding),
             logits=3 * min(logits, SLICE_BYTES),
-            file=0 if _on_gpu(plan) else 2 * sum(i * o for i, o in quantized.values()),
+            file=0 if on_gpu(plan) else 2 * sum(i * o for i, o in quantized.values()),
         ),
     )
 
 
-def _largest(plan: Plan, data: Data, model: nn.Module) -> LaidOut:
+def largest(plan: Plan, data: Data, model: nn.Module, context: RunContext) -> LaidOut:
     """The micro-batch of the first epoch with the most tokens."""
-    context = stages.context(plan, data, model)
     size, lengths = plan.options.batch_size, data.train.lengths
     drawn = [members(context.drawn, context.order[at : at + size]) for at in range(0, len(context.order), size)]
-    largest = max(drawn, key=lambda some: sum(lengths[index] for index in some))
+    most = max(drawn, key=lambda some: sum(lengths[index] for index in some))
     apart = plan.method.layout == "any" and data.head == Head() and attention.install(model)
-    return lay_out([data.train.examples[index] for index in largest], "apart" if apart else "padded")
-
-
-def _on_gpu(plan: Plan) -> bool:
-    return torch.cuda.is_available() and wants_gpu(plan)
+    return lay_out([data.train.examples[index] for index in most], "apart" if apart else "padded")
 
 
 def _held(plan: Plan, name: str, parameter: nn.Parameter) -> int:
     """Bytes of a frozen parameter."""
     layer, _, last = name.rpartition(".")
-    dense = "dense-base" in plan.config.offers["quant"].part.provides
-    if not dense and last == "weight" and layer in plan.facts.linears:
+    if not plan.dense and last == "weight" and layer in plan.facts.linears:
         return math.ceil(parameter.numel() * plan.quantizer.bits / 8)
     return parameter.numel() * parameter.element_size()
 

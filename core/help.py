@@ -16,11 +16,12 @@ HEAD = """hooktune: fine-tune language models with parts that any installed pack
 usage: python -m core [VERB] [AXIS=NAME ...] [KEY=VALUE ...]        (also: hooktune ...)
 
   train                  fine-tune; no verb means this
+  plan                   what a run will do and need, before any weight is read; also: --json
   resume RUN             go on with a run that was stopped
   generate RUN "PROMPT"  ask the base and the tuned model, side by side
   data show              the first rows as they are trained on; also: --rows 3, --split validation, --html FILE
   profile                a few steps under torch's profiler: a table of operators and a trace; also: --steps 3
-  plugins list           the parts that are here; also: show NAME, new KIND NAME, check NAME, doctor
+  plugins list           the parts that are here; also: show NAME, new KIND NAME, check NAME|--all, doctor
 
   -m                     a run for each combination:  -m method=lora,full seed=0,1
   --cfg job              print the whole config

@@ -48,6 +48,11 @@ class Plan:
         return self.config.options["data"]
 
     @property
+    def dense(self) -> bool:
+        """Whether the base's layers hold ordinary weights in ``dtype``."""
+        return "dense-base" in self.config.offers["quant"].part.provides
+
+    @property
     def dtype(self) -> torch.dtype:
         """What products are computed in and frozen weights held in."""
         import torch

@@ -10,6 +10,7 @@ from core.compose import configure
 from core.errors import UserError
 from core.loading import import_first
 from core.quiet import hush
+from core.verb_flags import take_flags
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from core.contracts import Loader
     from core.options import ModelOptions
     from core.planned import Planned
-
-USAGE = "python -m core plan [KEY=VALUE ...] [--json]"
 
 TERMS = {
     "weights": "the base as it is held",
@@ -39,11 +38,8 @@ def plan(argv: Sequence[str]) -> int:
     Raises:
         UserError: a name, a value or a flag is wrong, or the run could not begin.
     """
-    flags = [word for word in argv if word.startswith("--")]
-    for flag in flags:
-        if flag != "--json":
-            raise UserError(f"plan has no flag {flag}", USAGE)
-    config = configure([word for word in argv if word not in flags])
+    flags, overrides = take_flags("plan", argv, {"--json": ""})
+    config = configure(overrides)
     hush()
     import_first(config.offers.values())
     from core.plan import make_plan
@@ -97,12 +93,7 @@ def _rows(found: Planned) -> str:
     rows = found.rows
     if rows is None:
         return "tokens unknown: the model has no tokenizer here"
-    supervised = rows["supervised"] / max(1, rows["tokens"])
-    cut = f"; {rows['truncated']:,} rows cut" if rows["truncated"] else ""
-    return (
-        f"{rows['train']:,} to train, {rows['held_out']:,} held out; {rows['tokens']:,} tokens, {supervised:.1%} of "
-        f"them supervised{cut}; format {rows['format']}"
-    )
+    return rows["summary"] + (f"; {rows['truncated']:,} rows cut" if rows["truncated"] else "")
 
 
 def gigabytes(number: int, digits: int = 2) -> str:

@@ -19,6 +19,7 @@ from core.plan import Plan
 from core.registry import AXES
 from core.run_data import Data
 from core.stages import read
+from core.weights import on_gpu
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def planned(plan: Plan) -> Planned:
         },
         trained={"parameters": found.trained, "share": found.trained / facts.parameters},
         rows={
+            "summary": data.summary,
             "train": len(data.train.rows),
             "held_out": len(data.validation.rows),
             "tokens": counted.tokens,
@@ -114,15 +116,12 @@ def nominal(parameters: int, bits: float) -> int:
 
 
 def _bits(plan: Plan) -> float:
-    dense = "dense-base" in plan.config.offers["quant"].part.provides
-    return 8 * plan.dtype.itemsize if dense else plan.quantizer.bits
+    return 8 * plan.dtype.itemsize if plan.dense else plan.quantizer.bits
 
 
 def _there(plan: Plan) -> int:
     """Bytes of the device's memory, or of this machine's."""
-    from core.weights import wants_gpu
-
-    if torch.cuda.is_available() and wants_gpu(plan):
+    if on_gpu(plan):
         return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
     return psutil.virtual_memory().total
 

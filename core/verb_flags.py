@@ -15,7 +15,7 @@ def take_flags(verb: str, argv: Sequence[str], known: Mapping[str, str]) -> tupl
     Args:
         verb: What the flags are of.
         argv: What was typed behind it.
-        known: Flag -> a value to show whoever leaves it out.
+        known: Flag -> a value to show whoever leaves it out; empty: it takes none.
 
     Raises:
         UserError: there is no such flag, or it lacks its value.
@@ -23,6 +23,8 @@ def take_flags(verb: str, argv: Sequence[str], known: Mapping[str, str]) -> tupl
     Example:
         >>> take_flags("data show", ["--rows=5", "seed=1"], {"--rows": "3"})
         ({'--rows': '5'}, ['seed=1'])
+        >>> take_flags("plan", ["--json", "seed=1"], {"--json": ""})
+        ({'--json': ''}, ['seed=1'])
     """
     flags: dict[str, str] = {}
     overrides: list[str] = []
@@ -34,8 +36,13 @@ def take_flags(verb: str, argv: Sequence[str], known: Mapping[str, str]) -> tupl
             continue
         if flag not in known:
             near = get_close_matches(flag, known, 1)
-            usage = " ".join(f"[{name} {example}]" for name, example in known.items())
+            usage = " ".join(f"[{f'{name} {example}'.rstrip()}]" for name, example in known.items())
             raise UserError(f"{verb} has no flag {flag}", f"did you mean {near[0]}?" if near else f"{verb} {usage}")
+        if not known[flag]:
+            if equals:
+                raise UserError(f"{flag} takes no value", flag)
+            flags[flag] = ""
+            continue
         value = value if equals else next(rest, "")
         if not value or value.startswith("--"):
             raise UserError(f"{flag} lacks its value", f"{flag} {known[flag]}")

@@ -10,9 +10,9 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from transformers import AutoConfig
 
+from core import stages
 from core.contracts import Head
 from core.plan import Plan
-from core.weights import hold_masters
 
 
 def build(plan: Plan, head: Head) -> nn.Module:
@@ -31,10 +31,8 @@ def build(plan: Plan, head: Head) -> nn.Module:
 
 def with_method(plan: Plan, model: nn.Module, context: Any) -> nn.Module:
     """The same with the method applied, what is trained held in float32."""
-    context.counting = True
-    model = plan.method.apply(model, context)
-    hold_masters(model)
-    return model
+    context.counting, context.continuing = True, False  # one that is gone on from is counted as it was put in
+    return stages.apply(plan, model, context)
 
 
 def as_if_real(model: nn.Module, mode: FakeTensorMode) -> None:

@@ -28,16 +28,16 @@ def load(plan: Plan, head: Head, training: bool) -> nn.Module:
     model = returned(plan.quantizer, "prepare", plan.quantizer.prepare(model), nn.Module)
     keep_cap(model)
     _check_quantized(plan, model)
-    if not any(p.is_cuda for p in model.parameters()) and torch.cuda.is_available() and wants_gpu(plan):
+    if not any(p.is_cuda for p in model.parameters()) and on_gpu(plan):
         model = model.to("cuda")
     if plan.start.adapter is not None:
         model = returned(plan.method, "load", plan.method.load(model, plan.start.adapter, "default"), nn.Module)
     return model
 
 
-def wants_gpu(plan: Plan) -> bool:
-    """Whether the run may use a GPU that is there."""
-    return plan.config.trainer.accelerator in ("auto", "gpu", "cuda")
+def on_gpu(plan: Plan) -> bool:
+    """Whether there is a GPU that the run may use."""
+    return torch.cuda.is_available() and plan.config.trainer.accelerator in ("auto", "gpu", "cuda")
 
 
 def _check_quantized(plan: Plan, model: nn.Module) -> None:

@@ -55,8 +55,9 @@ def test_what_is_counted_is_what_autograd_keeps(tmp_path, tiny_model, method, dt
     )  # fmt: skip
     data = stages.read(plan)
     shape = weightless.build(plan, data.head)
-    shape = weightless.with_method(plan, shape, stages.context(plan, data, shape))
-    batch = forecast._largest(plan, data, shape)
+    seen = stages.context(plan, data, shape)
+    shape = weightless.with_method(plan, shape, seen)
+    batch = forecast.largest(plan, data, shape, seen)
     counted = kept_bytes(shape, plan.objective, batch, plan.dtype)
 
     model = load(plan, data.head, training=True)
@@ -67,7 +68,7 @@ def test_what_is_counted_is_what_autograd_keeps(tmp_path, tiny_model, method, dt
     if batch.layout == "apart":
         assert forecast.attention.install(model)
     model.train()
-    real = forecast._largest(plan, data, model)
+    real = forecast.largest(plan, data, model, context)
     own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, Any] = {}
 

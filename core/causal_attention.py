@@ -115,10 +115,12 @@ def _shares(block_KRGD: Tensor, key_KCD: Tensor, window: int | None) -> Tensor:
     scores_KMC = torch.bmm(block_KRGD.flatten(1, 2), key_KCD.transpose(1, 2))
     queries, keys = block_KRGD.shape[1], key_KCD.shape[1]
     by_query = scores_KMC.view(*block_KRGD.shape[:3], keys)
+    # of a tensor without data none is kept: it would mask nothing, without a word, once there is data
+    unseen = _unseen if type(scores_KMC) is Tensor else _unseen.__wrapped__
     if window is None:  # what lies before the block is seen by all of it
-        by_query[..., keys - queries :].add_(_unseen(queries, queries, queries, scores_KMC.dtype))
+        by_query[..., keys - queries :].add_(unseen(queries, queries, queries, scores_KMC.dtype))
     else:
-        by_query.add_(_unseen(queries, keys, window, scores_KMC.dtype))
+        by_query.add_(unseen(queries, keys, window, scores_KMC.dtype))
     return scores_KMC.softmax(-1, dtype=torch.float32)
 
 

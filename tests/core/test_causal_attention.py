@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from core import attention, causal_attention
 
@@ -63,6 +64,17 @@ def test_what_comes_later_or_lies_behind_the_window_is_not_seen(window):
     key[:150], value[:150] = -50.0, -50.0
     last = causal_attention.causal_attention(query, key, value, D**-0.5, window)
     assert torch.equal(after[200:], last[200:]) == (window is not None)
+
+
+def test_counting_on_tensors_without_data_leaves_nothing_behind():
+    inputs = [tensor.detach() for tensor in made(4, 2, 64)]
+    causal_attention._unseen.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    mode = FakeTensorMode()
+    with mode:
+        causal_attention.causal_attention(*(mode.from_tensor(tensor) for tensor in inputs), D**-0.5)
+    found = causal_attention.causal_attention(*inputs, D**-0.5)
+    wanted = exactly(inputs[0].double(), inputs[1].double(), inputs[2].double(), None)
+    torch.testing.assert_close(found.double(), wanted, atol=3e-2, rtol=2e-2)
 
 
 def test_a_row_of_sequences_uses_it_and_equals_float32(monkeypatch):

@@ -27,7 +27,7 @@ def answer_tokens(
         name: Of the answer's column, for errors.
 
     Raises:
-        RowError: there is no answer, or one that is neither text nor messages.
+        RowError: there is no answer, one that is neither text nor messages, or a message with a weight of its own.
         UserError: as ``chat_tokens`` and ``completion_tokens`` do.
     """
     before = [] if prompt in (None, "") else as_messages(_said(prompt, "prompt"), "user")
@@ -35,6 +35,7 @@ def answer_tokens(
     try:
         if isinstance(answer, str) and not isinstance(prompt, list) and not tools:
             return completion_tokens(tokenizer, prompt or "", answer)
+        _check_unweighted([*before, *after])
         weights = [0.0] * len(before) + [float(_speaks(message)) for message in after]
         if not any(weights):
             raise RowError(name, "has no assistant message")
@@ -51,6 +52,13 @@ def _said(value: Any, name: str) -> Any:
     if not value:
         raise RowError(name, "is empty")
     return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def _check_unweighted(messages: list[Any]) -> None:
+    """What a turn weighs is said in whole conversations; here it would be passed over without a word."""
+    for i, message in enumerate(messages):
+        if isinstance(message, dict) and message.get("weight") is not None:  # pyright: ignore[reportUnknownMemberType]
+            raise RowError(f"messages[{i}].weight", "is read in a column of messages only; a row's is the column weight")
 
 
 def _speaks(message: Any) -> bool:

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from core.contracts import Row, Tokens
 from core.errors import RowError, UserError
-from core.messages import as_object, as_text, check_messages, check_tools, tidied
+from core.messages import as_object, as_text, check_messages, check_tools, conversation, tidied
 from core.special import special_ids
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def prompt_and_answer(row: Row, tokenizer: PreTrainedTokenizerBase) -> tuple[lis
         RowError: the row holds no answer, or one that is not text.
     """
     messages = row.get("messages")
+    if not messages and any(isinstance(row.get(name), list) for name in ("prompt", "completion")):
+        messages = conversation(row)
     if not messages:
         prompt, completion = row.get("prompt") or "", _answer("completion", row.get("completion"))
         if not getattr(tokenizer, "chat_template", None):

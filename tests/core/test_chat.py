@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+from core.answers import answer_tokens
 from core.chat import chat_tokens, completion_tokens, prompt_and_answer
 from core.errors import RowError, UserError
 
@@ -238,8 +239,22 @@ def test_what_is_asked_is_all_before_the_last_answer(smollm2):
 def test_what_is_asked_of_prompt_and_completion(smollm2, templated):
     row = {"prompt": "Hello", "completion": "Hi, you!"}
     assert prompt_and_answer(row, smollm2) == prompt_and_answer({"messages": [HELLO, HI]}, smollm2)
+    said = {"prompt": [HELLO], "completion": [HI]}
+    assert prompt_and_answer(said, smollm2) == prompt_and_answer(row, smollm2)
     plain = templated(None)
     assert prompt_and_answer(row, plain) == (plain("Hello")["input_ids"], "Hi, you!")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "what"),
+    [
+        ([HELLO], [{**HI, "weight": 0.5}], r"completion\[0\]\.weight: is read in a column of messages only"),
+        ([HELLO, {**HI, "weight": 0}, MORE], "Bye.", r"prompt\[1\]\.weight: is read in a column of messages only"),
+    ],
+)
+def test_a_weight_that_would_not_be_read_is_refused(smollm2, prompt, completion, what):
+    with pytest.raises(RowError, match=what):
+        answer_tokens(smollm2, prompt, completion)
 
 
 @pytest.mark.parametrize(

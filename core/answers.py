@@ -58,7 +58,7 @@ def _check_unweighted(messages: list[Any]) -> None:
     """What a turn weighs is said in whole conversations; here it would be passed over without a word."""
     for i, message in enumerate(messages):
         if isinstance(message, dict) and message.get("weight") is not None:  # pyright: ignore[reportUnknownMemberType]
-            raise RowError(f"messages[{i}].weight", "is read in a column of messages only; a row's is the column weight")
+            raise RowError(f"messages[{i}].weight", "is read in a column of messages only")
 
 
 def _speaks(message: Any) -> bool:

@@ -20,6 +20,10 @@ Layout = Literal["apart", "masked", "padded"]
 builds the block-diagonal mask from positions that restart), ``padded`` (one row each)."""
 
 
+MULTIPLE = 16
+"""Of tokens in a row of sequences."""
+
+
 @dataclass(frozen=True)
 class LaidOut(Batch):
     """A batch as the core lays it out.
@@ -101,14 +105,14 @@ def lay_out(examples: Sequence[Example], layout: Layout, pad: int = 0) -> LaidOu
     Args:
         examples: B of them, all with the same names.
         layout: How.
-        pad: Token id that fills padded rows; it is masked.
+        pad: Token id that fills padded rows, where it is masked, and the last few places of a row of sequences.
 
     Example:
         >>> one = {"completion": Tokens([5, 6, 7], [0.0, 1.0, 1.0])}
         >>> two = {"completion": Tokens([8, 9], [0.0, 1.0])}
         >>> batch = lay_out([one, two], "apart")
-        >>> batch.inputs["input_ids"].tolist(), batch.inputs["position_ids"].tolist()
-        ([[5, 6, 7, 8, 9]], [[0, 1, 2, 0, 1]])
+        >>> batch.inputs["input_ids"][0, :7].tolist(), batch.inputs["position_ids"][0, :7].tolist()
+        ([5, 6, 7, 8, 9, 0, 0], [0, 1, 2, 0, 1, 0, 1])
         >>> batch.sources_N.tolist(), batch.targets_N.tolist()
         ([0, 1, 3], [6, 7, 9])
     """
@@ -122,7 +126,7 @@ def lay_out(examples: Sequence[Example], layout: Layout, pad: int = 0) -> LaidOu
         inputs = _padded(ids, lengths_S, stride, pad)
     else:
         starts_S = lengths_S.cumsum(0) - lengths_S
-        inputs = _concatenated(ids, lengths_S, layout)
+        inputs = _concatenated(ids, lengths_S) if layout == "masked" else _apart(ids, lengths_S, pad)
     weights = [torch.as_tensor(sequence.loss_weights, dtype=torch.float32) for sequence in sequences]
     # the first token of a sequence has nothing before it that could predict it
     at = [weight[1:].nonzero()[:, 0] + 1 for weight in weights]
@@ -154,17 +158,22 @@ def _padded(ids: Sequence[Tensor], lengths_S: Tensor, stride: int, pad: int) -> 
     return {"input_ids": rows_ST, "attention_mask": mask_ST, "use_cache": False}
 
 
-def _concatenated(ids: Sequence[Tensor], lengths_S: Tensor, layout: Layout) -> dict[str, Any]:
+def _apart(ids: Sequence[Tensor], lengths_S: Tensor, pad: int) -> dict[str, Any]:
+    """The row ends with a sequence that nobody reads: products are quicker by a tenth where its length is even."""
+    fill = -int(lengths_S.sum()) % MULTIPLE
+    if fill:
+        ids, lengths_S = [*ids, torch.full((fill,), pad)], torch.cat([lengths_S, torch.tensor([fill])])
+    bounds = torch.nn.functional.pad(lengths_S.cumsum(0), (1, 0)).to(torch.int32)
+    return _concatenated(ids, lengths_S) | {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds}
+
+
+def _concatenated(ids: Sequence[Tensor], lengths_S: Tensor) -> dict[str, Any]:
     # no attention mask: one of ones would let the sequences attend to each other without a word
-    inputs: dict[str, Any] = {
+    return {
         "input_ids": torch.cat(list(ids))[None],
-        "position_ids": torch.cat([torch.arange(len(sequence)) for sequence in ids])[None],
+        "position_ids": torch.cat([torch.arange(int(length)) for length in lengths_S])[None],
         "use_cache": False,
     }
-    if layout == "apart":
-        bounds = torch.nn.functional.pad(lengths_S.cumsum(0), (1, 0)).to(torch.int32)
-        inputs |= {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds}
-    return inputs
 
 
 def _numbers(examples: Sequence[Example]) -> dict[str, Tensor]:

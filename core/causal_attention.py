@@ -2,7 +2,8 @@
 
 torch's CPU kernel computes its products in float32, or goes back through bfloat16 at a third of that speed; the
 processor's own bfloat16 products are four times as fast. So those are used here, a block of queries at a time, with the
-softmax in float32, and the probabilities are computed again on the way back: nothing quadratic is kept.
+softmax in float32. Of a short sequence the probabilities are kept for the way back; of a longer one, where they would
+be the most of all that is kept, they are computed again.
 
 Shapes: T tokens, H heads, K heads of keys, G = H / K heads of queries for each, D head width. A block has R queries of
 each head, so M = R * G for a head of keys, and sees C keys.
@@ -10,6 +11,7 @@ each head, so M = R * G for a head of keys, and sees C keys.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from functools import lru_cache
 from typing import Any
@@ -18,7 +20,9 @@ import torch
 from torch import Tensor
 
 BLOCK = 128
-"""Queries of a block: what lies after its last one is never computed."""
+"""Queries of a block, at most: what lies after its last one is never computed."""
+KEPT = 256
+"""Tokens of a sequence up to which its probabilities are kept: little beside a layer's other tensors."""
 
 
 def causal_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None = None) -> Tensor:
@@ -45,32 +49,33 @@ class _CausalAttention(torch.autograd.Function):
     ) -> Tensor:
         key_KTD, value_KTD = key_TKD.transpose(0, 1), value_TKD.transpose(0, 1)
         scaled_KTGD = _by_key(query_THD, len(key_KTD)).mul(scaling)
-        ctx.save_for_backward(scaled_KTGD, key_TKD, value_TKD)
-        ctx.scaling, ctx.window = scaling, window
         out_THD = torch.empty_like(query_THD)
         out_KTGD = _by_key(out_THD, len(key_KTD))
+        kept: list[Tensor] = []
         for start, end, left in _blocks(len(query_THD), window):
             shares_KMC = _shares(scaled_KTGD[:, start:end], key_KTD[:, left:end], window)
-            block_KMD = torch.bmm(shares_KMC.to(value_KTD.dtype), value_KTD[:, left:end])
+            block_KMD = torch.bmm(shares_KMC, value_KTD[:, left:end])
             out_KTGD[:, start:end] = block_KMD.unflatten(1, (end - start, -1))
+            if len(query_THD) <= KEPT:
+                kept.append(shares_KMC)
+        ctx.save_for_backward(scaled_KTGD, key_TKD, value_TKD, *kept)
+        ctx.scaling, ctx.window = scaling, window
         return out_THD
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        scaled_KTGD, key_TKD, value_TKD = ctx.saved_tensors
+        scaled_KTGD, key_TKD, value_TKD, *kept = ctx.saved_tensors
         key_KTD, value_KTD = key_TKD.transpose(0, 1), value_TKD.transpose(0, 1)
-        half = value_KTD.dtype
         flowing_KTGD = _by_key(gradients[0], len(key_KTD)).contiguous()
         to_query_KTGD = torch.empty_like(scaled_KTGD)
         to_key, to_value = Total(key_KTD), Total(value_KTD)
-        for start, end, left in _blocks(len(key_TKD), ctx.window):
+        for block, (start, end, left) in enumerate(_blocks(len(key_TKD), ctx.window)):
             queries_KRGD, seen = scaled_KTGD[:, start:end], slice(left, end)
             flowing_KMD = flowing_KTGD[:, start:end].flatten(1, 2)
-            shares_KMC = _shares(queries_KRGD, key_KTD[:, seen], ctx.window)
-            to_value.add(seen, torch.bmm(shares_KMC.to(half).transpose(1, 2), flowing_KMD))
-            to_shares_KMC = torch.bmm(flowing_KMD, value_KTD[:, seen].transpose(1, 2)).float()
-            to_scores = torch.ops.aten._softmax_backward_data(to_shares_KMC, shares_KMC, -1, torch.float32)
-            to_scores_KMC = to_scores.to(half)
+            shares_KMC = kept[block] if kept else _shares(queries_KRGD, key_KTD[:, seen], ctx.window)
+            to_value.add(seen, torch.bmm(shares_KMC.transpose(1, 2), flowing_KMD))
+            to_shares_KMC = torch.bmm(flowing_KMD, value_KTD[:, seen].transpose(1, 2))
+            to_scores_KMC = torch._softmax_backward_data(to_shares_KMC, shares_KMC, -1, shares_KMC.dtype)
             to_query_KTGD[:, start:end] = torch.bmm(to_scores_KMC, key_KTD[:, seen]).view(queries_KRGD.shape)
             to_key.add(seen, torch.bmm(to_scores_KMC.transpose(1, 2), queries_KRGD.flatten(1, 2)))
         to_query_THD = to_query_KTGD.mul_(ctx.scaling).transpose(0, 1).flatten(1, 2)
@@ -106,12 +111,13 @@ def _by_key(query_THD: Tensor, heads: int) -> Tensor:
 
 def _blocks(length: int, window: int | None) -> Generator[tuple[int, int, int]]:
     """First query, the one after the last, and the first key that is seen."""
-    for start in range(0, length, BLOCK):
-        yield start, min(start + BLOCK, length), 0 if window is None else max(0, start - window + 1)
+    size = math.ceil(length / math.ceil(length / BLOCK))
+    for start in range(0, length, size):
+        yield start, min(start + size, length), 0 if window is None else max(0, start - window + 1)
 
 
 def _shares(block_KRGD: Tensor, key_KCD: Tensor, window: int | None) -> Tensor:
-    """(K, M, C) how much each query takes of each key, float32."""
+    """(K, M, C) how much each query takes of each key."""
     scores_KMC = torch.bmm(block_KRGD.flatten(1, 2), key_KCD.transpose(1, 2))
     queries, keys = block_KRGD.shape[1], key_KCD.shape[1]
     by_query = scores_KMC.view(*block_KRGD.shape[:3], keys)
@@ -121,7 +127,7 @@ def _shares(block_KRGD: Tensor, key_KCD: Tensor, window: int | None) -> Tensor:
         by_query[..., keys - queries :].add_(unseen(queries, queries, queries, scores_KMC.dtype))
     else:
         by_query.add_(unseen(queries, keys, window, scores_KMC.dtype))
-    return scores_KMC.softmax(-1, dtype=torch.float32)
+    return scores_KMC.softmax(-1, dtype=torch.float32).to(block_KRGD.dtype)
 
 
 @lru_cache(maxsize=512)

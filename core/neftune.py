@@ -44,5 +44,6 @@ def _lengths(batch: LaidOut) -> Tensor:
     if batch.layout == "padded":
         stride = batch.inputs["input_ids"].shape[1]
         return (ends_S - torch.arange(len(ends_S), device=ends_S.device) * stride + 1)[:, None]
-    lengths_S = torch.diff(ends_S, prepend=ends_S.new_tensor([-1]))
+    row = ends_S.new_tensor([batch.inputs["input_ids"].shape[1] - 1])  # what fills its end is a sequence like others
+    lengths_S = torch.diff(torch.cat([ends_S, row]), prepend=ends_S.new_tensor([-1]))
     return lengths_S.repeat_interleave(lengths_S)[None]

@@ -102,14 +102,15 @@ def test_sums_means_and_weights_are_per_sequence_in_every_layout(layout):
 
 # ------------------------------------------------------------------------------------------------------------- NEFTune
 def noise(model, rows, layout: str, alpha: float, seed: int = 0) -> torch.Tensor:
-    """What is added to the embeddings of a batch: (rows, tokens, H)."""
+    """What is added to the embeddings of a batch: (rows, tokens, H); of one row, without what fills it."""
     batch = lay_out(rows, layout)
+    ids = batch.inputs["input_ids"] if layout == "padded" else batch.inputs["input_ids"][:, : batch.tokens]
     embeddings = model.get_input_embeddings()
     torch.manual_seed(seed)
     with torch.no_grad(), noisy(model, batch, alpha):
-        loud = embeddings(batch.inputs["input_ids"])
+        loud = embeddings(batch.inputs["input_ids"])[:, : ids.shape[1]]
     with torch.no_grad():
-        return loud - embeddings(batch.inputs["input_ids"])
+        return loud - embeddings(ids)
 
 
 def reach(found: torch.Tensor) -> float:

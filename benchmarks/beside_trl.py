@@ -71,10 +71,10 @@ _PACKED = ("plain", "packing")
 CASES = {
     case.name: case
     for case in (
-        Case("sft", "alpaca_en_demo", 24, _SFT, ("plain", "padding-free", "packing"), (3.3, 4.0), 0.35),
+        Case("sft", "alpaca_en_demo", 48, _SFT, ("plain", "padding-free", "packing"), (3.3, 4.0), 0.35),
         Case("sft-int4", "alpaca_en_demo", 16, replace(_SFT, quant="int4"), _PACKED, (3.0, 3.0)),
         Case("full", "alpaca_en_demo", 16, replace(_SFT, method="full"), _PACKED, (2.0, 2.0)),
-        Case("dpo", "dpo_en_demo", 8, replace(_SFT, objective="dpo", batch=4), ("plain",), (3.0, 3.0)),
+        Case("dpo", "dpo_en_demo", 32, replace(_SFT, objective="dpo", batch=4), ("plain",), (3.0, 3.0)),
     )
 }
 """Small by default, for trl does about 70 tokens a second on two cores; ``--rows`` takes more."""

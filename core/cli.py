@@ -214,10 +214,24 @@ def _plan(argv: list[str]) -> int:
     return plan(argv)
 
 
+def _sweep(argv: list[str]) -> int:
+    from core.sweep_resume import sweep_verb
+
+    return sweep_verb(argv)
+
+
+def _compare(argv: list[str]) -> int:
+    from core.compare import compare
+
+    return compare(argv)
+
+
 VERBS: Mapping[str, Callable[[list[str]], int]] = {
     "train": _train,
     "plan": _plan,
     "resume": _resume,
+    "sweep": _sweep,
+    "compare": _compare,
     "generate": _generate,
     "data": _data,
     "profile": _profile,

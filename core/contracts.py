@@ -457,6 +457,8 @@ class Score:
         better: Which direction is good.
         samples: A few of ``{"prompt": ..., "wanted": ..., "given": ...}``.
         unit: ``"%"`` shows a share of 0 to 1 as a percentage; another stands behind the value, such as ``"words"``.
+        of_rows: A value for each row, in their order, of which ``value`` is the mean or nearly: with them ``compare``
+            tests two runs row by row.
     """
 
     name: str
@@ -467,6 +469,7 @@ class Score:
     better: Literal["higher", "lower"]
     samples: Sequence[Mapping[str, str]] = ()
     unit: str = ""
+    of_rows: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         one_of(f"Score({self.name!r}).better", self.better, ("higher", "lower"))

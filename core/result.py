@@ -92,6 +92,7 @@ class Result:
                     **{k: line[k] for k in keys},
                     samples=line.get("samples", ()),
                     unit=line.get("unit", ""),
+                    of_rows=line.get("of_rows", ()),
                 )
         return None
 

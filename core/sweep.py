@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import subprocess
-import sys
-import time
-import traceback
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import product
@@ -18,16 +14,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-import core
 from core import capabilities
 from core.compose import Config, composed, from_composed
 from core.discovery import discover
-from core.errors import Interrupted, UserError
+from core.errors import UserError
 from core.hydra_app import run_hydra, translate
 from core.normalise import normalise
 from core.overrides import disabled, parse, quoted
 from core.registry import Registry
-from core.result import Result
+from core.sweep_job import run_job
+from core.sweep_report import close
 from core.sweep_table import Job, SweepTable
 from core.trainer_options import TrainerOptions
 
@@ -44,16 +40,26 @@ def sweep(typed: Sequence[str]) -> int:
     registry = discover(disabled(parse(typed)))
     lines = normalise(typed, registry, multirun=True)
     jobs = combinations(lines)
-    for job in jobs:
-        _check_devices(composed(job, registry).trainer)
+    configs = [composed(job, registry) for job in jobs]
+    for config in configs:
+        _check_devices(config.trainer)
     table = SweepTable(_folder(lines))
+    _say_refused(configs)
     kept = [line for line in lines if not line.startswith("run.dir=")]
     own = [f"{key}={quoted(table.folder)}" for key in ("run.dir", "hydra.sweep.dir")]
     try:
-        run_hydra(["-m", *kept, *own], registry, lambda tree: _one(tree, table, registry))
+        run_hydra(["-m", *kept, *own], registry, lambda tree: _one(tree, table, jobs, registry))
     finally:
-        done = table.show()
+        done = close(table)
     return 0 if len(done) >= max(len(jobs), 1) and all(job.state == "done" for job in done) else 1
+
+
+def _say_refused(configs: Sequence[Config]) -> None:
+    """Which jobs will be refused is said before the first one starts."""
+    refused = [i for i, c in enumerate(configs) if next(capabilities.problems(c.offers, capabilities.words()), None)]
+    if configs:
+        which = f", of which {len(refused)} cannot work: {', '.join(map(str, refused))}" if refused else ""
+        print(f"{len(configs)} jobs{which}", flush=True)
 
 
 def _check_devices(trainer: TrainerOptions) -> None:
@@ -104,14 +110,15 @@ def _folder(lines: Sequence[str]) -> Path:
     return folder
 
 
-def _one(tree: DictConfig, table: SweepTable, registry: Registry) -> float | None:
+def _one(tree: DictConfig, table: SweepTable, jobs: Sequence[Sequence[str]], registry: Registry) -> float | None:
     """Run one job; whatever happens to it, the others run."""
     hydra = HydraConfig.get()
     typed = [line for line in hydra.overrides.task if not line.startswith("run.dir=")]
     job = Job(int(hydra.job.num), " ".join(typed), "stopped")
     print(f"\njob {job.job}: {job.overrides}", flush=True)
+    table.begin(jobs)
     try:
-        _train(_config(tree, typed, table.folder / str(job.job), registry), job)
+        run_job(_config(tree, typed, table.folder / str(job.job), registry), job)
     finally:
         table.add(job)
     # outside the except blocks, where the error held the failed job's model
@@ -125,48 +132,3 @@ def _config(tree: DictConfig, typed: Sequence[str], folder: Path, registry: Regi
     own.run.dir = str(folder).replace("${", "\\${")
     choices = {axis: name for axis, name in HydraConfig.get().runtime.choices.items() if not axis.startswith("hydra/")}
     return from_composed(own, choices, [*typed, f"run.dir={quoted(folder)}"], registry)
-
-
-def _patches(config: Config) -> bool:
-    """Whether a part alters libraries for the whole process, which the other jobs share."""
-    return any(offer.part.patches or offer.part.import_first for offer in config.offers.values())
-
-
-def _apart(config: Config) -> Result:
-    """The run in a process of its own.
-
-    Raises:
-        UserError: it failed; what it said was printed.
-    """
-    command = [sys.executable, "-m", "core", *config.overrides]
-    code = subprocess.run(command, check=False).returncode  # noqa: S603  # what was typed, once more
-    if code > 128:
-        raise Interrupted(code - 128)
-    if code:
-        raise UserError(f"the job's process ended with exit code {code}", "see what it printed above")
-    return core.load_run(str(config.run_dir))
-
-
-def _train(config: Config, job: Job) -> None:
-    try:
-        capabilities.check(config.offers, capabilities.words(), config.registry)
-    except UserError as error:
-        job.state = "refused"
-        print(f"refused: {error.what}; {error.fix}", file=sys.stderr)
-        return
-    began = time.monotonic()
-    try:
-        result: Any = _apart(config) if _patches(config) else core.train(config)
-        job.state, job.seconds, job.peak_memory = "done", result.seconds, result.peak_memory
-        for split, score in (("before", result.before), ("after", result.after)):
-            if score is not None:
-                job.metric = score.name
-                setattr(job, split, score.value)
-    except UserError as error:
-        job.state = "failed"
-        print(error, file=sys.stderr)
-    except (Exception, SystemExit):  # a part that calls sys.exit must not stop the other jobs
-        job.state = "failed"
-        traceback.print_exc()
-    finally:
-        job.seconds = job.seconds or round(time.monotonic() - began, 3)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from rich.console import Console
 from rich.table import Table
 
@@ -52,45 +55,56 @@ class SweepTable:
         """Where it lies."""
         return self.folder / "table.csv"
 
+    @property
+    def plan(self) -> Path:
+        """What each job was typed as, and from which folder: what is missing can be run later."""
+        return self.folder / "sweep.json"
+
+    def begin(self, jobs: Sequence[Sequence[str]]) -> None:
+        """Write down, once, which jobs there will be; none are known where a sweeper chooses as it goes."""
+        if not self.plan.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            said = {"folder": os.getcwd(), "jobs": [list(job) for job in jobs]}
+            self.plan.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
     def add(self, job: Job) -> None:
         """Append a line; the header with the first one."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.file.open("a", newline="", encoding="utf-8") as file:
+        # a launcher may run jobs side by side
+        with FileLock(self.folder / ".table.lock"), self.file.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             if file.tell() == 0:
                 writer.writeheader()
             writer.writerow(asdict(job))
 
     def jobs(self) -> list[Job]:
-        """The lines that are there, in the order of their numbers."""
+        """The last line of each job, in the order of their numbers."""
         if not self.file.exists():
             return []
         with self.file.open(newline="", encoding="utf-8") as file:
-            found = [_job(row) for row in csv.DictReader(file)]
-        return sorted(found, key=lambda job: job.job)
+            found = {job.job: job for job in map(_job, csv.DictReader(file))}
+        return [found[number] for number in sorted(found)]
 
-    def show(self) -> list[Job]:
-        """Print a line for each job and say where the sweep lies; return the jobs."""
-        jobs = self.jobs()
-        if jobs:
-            table = Table(*COLUMNS, show_edge=False, pad_edge=False)
-            for job, differs in zip(jobs, _what_differs(jobs), strict=True):
-                table.add_row(str(job.job), differs, *_cells(job))
-            console = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
-            console.print()
-            console.print(table)
-            console.print(f"\nsaved {self.folder}")
-        return jobs
+    def show(self, jobs: Sequence[Job], report: Path) -> None:
+        """Print a line for each job, and say where the sweep and its page lie."""
+        table = Table(*COLUMNS, show_edge=False, pad_edge=False)
+        for job, differs in zip(jobs, what_differs(jobs), strict=True):
+            table.add_row(str(job.job), differs, *cells(job))
+        console = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+        console.print()
+        console.print(table)
+        console.print(f"\nsaved {self.folder}, and {report.name} in it shows it")
 
 
-def _what_differs(jobs: Sequence[Job]) -> list[str]:
+def what_differs(jobs: Sequence[Job]) -> list[str]:
     """The overrides that not all jobs share: the file has them all, a screen has no room."""
     typed = [job.overrides.split() for job in jobs]
     shared = set(typed[0]).intersection(*typed) if len(jobs) > 1 else set[str]()
     return [" ".join(word for word in words if word not in shared) or " ".join(words) for words in typed]
 
 
-def _cells(job: Job) -> list[str]:
+def cells(job: Job) -> list[str]:
+    """The columns from the third on as they are shown."""
     return [_cell(name, getattr(job, name)) for name in COLUMNS[2:]]
 
 

@@ -41,13 +41,14 @@ class Exact(Metric):
             for i, text in zip(some, _answers(model, [asked[i] for i in some], context.tokenizer), strict=True):
                 given[i] = text
         wanted = [answer.strip() for _, answer in asked]
-        hits = sum(a.strip() == b for a, b in zip(given, wanted, strict=True))
+        right = [a.strip() == b for a, b in zip(given, wanted, strict=True)]
+        hits = sum(right)
         low, high = wilson(hits, len(rows))
         samples = [
             {"prompt": _asked(row), "wanted": wanted[i], "given": given[i].strip()}
             for i, row in enumerate(rows[:SAMPLES])
         ]
-        return Score("exact", hits / len(rows), len(rows), low, high, "higher", samples, "%")
+        return Score("exact", hits / len(rows), len(rows), low, high, "higher", samples, "%", [*map(float, right)])
 
 
 def _answers(model: Any, asked: Sequence[tuple[list[int], str]], tokenizer: Any) -> Iterator[str]:

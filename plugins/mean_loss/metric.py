@@ -21,7 +21,8 @@ class MeanLoss(Metric):
         """The objective's loss, reference included."""
         pairs = list(context.losses(model, rows))
         mean, half = ratio(pairs)
-        return Score("loss", mean, len(pairs), mean - half, mean + half, "lower")
+        of_rows = [total / items if items else 0.0 for total, items in pairs]
+        return Score("loss", mean, len(pairs), mean - half, mean + half, "lower", of_rows=of_rows)
 
 
 def ratio(pairs: Sequence[tuple[float, float]], z: float = 1.959964) -> tuple[float, float]:

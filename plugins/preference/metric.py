@@ -29,4 +29,4 @@ class Preference(Metric):
         if len(known) < len(right):
             raise UserError("metric=preference is for objectives with rewards", "objective=dpo, or metric=loss")
         low, high = wilson(sum(known), len(known))
-        return Score("preference", sum(known) / len(known), len(known), low, high, "higher", unit="%")
+        return Score("preference", sum(known) / len(known), len(known), low, high, "higher", unit="%", of_rows=known)

@@ -321,6 +321,62 @@ def test_a_signal_ends_the_sweep_and_leaves_its_lines(sweep, tmp_path, monkeypat
     assert [line.split(",")[2] for line in lines] == ["done", "stopped"]
 
 
+def test_jobs_that_cannot_work_are_said_before_the_first_starts(sweep, capsys):
+    sweep("method=full,lora", "quant=none,int4")
+    assert capsys.readouterr().out.startswith("4 jobs, of which 1 cannot work: 1\n\njob 0: ")
+
+
+def test_what_is_missing_or_failed_is_run_later(sweep, tmp_path, monkeypatch, capsys):
+    from core.cli import command
+    from core.errors import Interrupted
+
+    train = core.train
+    stop = {"seed": 2}
+
+    def stopped(config):
+        if config.seed == stop["seed"]:
+            raise Interrupted(15)
+        (tmp_path / "mine" / config.run_dir.rpartition("/")[2]).mkdir()
+        return train(config)
+
+    monkeypatch.setitem(vars(core), "train", stopped)
+    code, seen, _ = sweep("seed=13,1,2,3", "run.dir=mine")
+    assert (code, [c.seed for c in seen]) == (143, [13, 1])
+    (tmp_path / "mine" / "0" / "note.txt").write_text("of the first attempt")
+    stop["seed"] = 0
+    capsys.readouterr()
+    seen.clear()
+    monkeypatch.chdir(tmp_path.parent)
+    assert command(["sweep", "resume", str(tmp_path / "mine")]) == 1
+    assert [(c.seed, c.run_dir) for c in seen] == [(n, f"{tmp_path}/mine/{i}") for n, i in ((13, 0), (2, 2), (3, 3))]
+    assert (tmp_path / "mine" / "0.before-1" / "note.txt").read_text() == "of the first attempt"
+    table = [line.replace("│", "").split()[:3] for line in capsys.readouterr().out.splitlines() if line[:1].isdigit()]
+    assert table[1:] == [
+        ["0", "seed=13", "failed"],
+        ["1", "seed=1", "done"],
+        ["2", "seed=2", "done"],
+        ["3", "seed=3", "done"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["resume"], "sweep takes resume and the folder of a sweep"),
+        (["start", "x"], "sweep takes resume and the folder of a sweep"),
+        (["resume", "nowhere"], "nowhere is not the folder of a sweep"),
+    ],
+)
+def test_what_is_no_sweep_is_said(tmp_path, monkeypatch, capsys, words, what):
+    from core.cli import command
+
+    monkeypatch.chdir(tmp_path)
+    assert command(["sweep", *words]) == 2
+    said = capsys.readouterr().err
+    assert what in said
+    assert len(said.splitlines()) == 2
+
+
 def test_import_core_brings_no_torch(cli):
     import subprocess
 

@@ -1,0 +1,75 @@
+"""One job of a sweep: whatever happens to it, the others run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import core
+from core import capabilities
+from core.compose import Config
+from core.errors import Interrupted, UserError
+from core.result import Result
+from core.resume import resume as go_on
+from core.sweep_table import Job
+
+
+def _patches(config: Config) -> bool:
+    """Whether a part alters libraries for the whole process, which the other jobs share."""
+    return any(offer.part.patches or offer.part.import_first for offer in config.offers.values())
+
+
+def _here(config: Config, resume: Path | None) -> Result:
+    return core.train(config) if resume is None else go_on(resume)
+
+
+def _apart(config: Config, resume: Path | None) -> Result:
+    """The run in a process of its own.
+
+    Raises:
+        UserError: it failed; what it said was printed.
+    """
+    words = config.overrides if resume is None else ["resume", str(resume)]
+    command = [sys.executable, "-m", "core", *words]
+    code = subprocess.run(command, check=False).returncode  # noqa: S603  # what was typed, once more
+    if code > 128:
+        raise Interrupted(code - 128)
+    if code:
+        raise UserError(f"the job's process ended with exit code {code}", "see what it printed above")
+    return core.load_run(str(config.run_dir))
+
+
+def run_job(config: Config, job: Job, resume: Path | None = None) -> None:
+    """Train, and note in ``job`` how it went; only a signal stops the other jobs.
+
+    Args:
+        config: The job's.
+        job: What is filled in.
+        resume: The stopped run's folder to go on in.
+    """
+    try:
+        capabilities.check(config.offers, capabilities.words(), config.registry)
+    except UserError as error:
+        job.state = "refused"
+        print(f"refused: {error.what}; {error.fix}", file=sys.stderr)
+        return
+    began = time.monotonic()
+    try:
+        result: Any = _apart(config, resume) if _patches(config) else _here(config, resume)
+        job.state, job.seconds, job.peak_memory = "done", result.seconds, result.peak_memory
+        for split, score in (("before", result.before), ("after", result.after)):
+            if score is not None:
+                job.metric = score.name
+                setattr(job, split, score.value)
+    except UserError as error:
+        job.state = "failed"
+        print(error, file=sys.stderr)
+    except (Exception, SystemExit):  # a part that calls sys.exit must not stop the other jobs
+        job.state = "failed"
+        traceback.print_exc()
+    finally:
+        job.seconds = job.seconds or round(time.monotonic() - began, 3)

@@ -1,0 +1,170 @@
+"""``report.html`` of a sweep: one page that needs nothing else, with the jobs, the metric, and the losses."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from core import svg
+from core.intervals import of_mean
+from core.sweep_table import COLUMNS, Job, SweepTable, cells, what_differs
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; }
+table { border-collapse: collapse; font-size: 14px; } td, th { padding: .25em .8em; text-align: left;
+  border-bottom: 1px solid #ddd; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.done { color: #1a7f37; } .failed, .refused, .stopped { color: #9a3412; }
+svg { width: 100%; max-width: 52em; height: auto; } svg text { font: 11px system-ui, sans-serif; fill: #444; }
+.grid { stroke: #e4e4e4; } .key span { display: inline-block; margin-right: 1.2em; }
+.key i { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .35em; }
+"""
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title><style>{style}</style></head>
+<body>
+<h1>{title}</h1>
+{body}
+</body>
+</html>
+"""
+
+SMOOTH = 0.05
+"""Share of a run's steps over which its loss is averaged."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs that differ in their seed alone.
+
+    Attributes:
+        name: What they share.
+        jobs: Those that were done and measured.
+        number: Which colour they have.
+    """
+
+    name: str
+    jobs: Sequence[Job]
+    number: int
+
+    @property
+    def value(self) -> float:
+        """The mean of the metric after training."""
+        return mean(job.after for job in self.jobs if job.after is not None)
+
+    def interval(self, folder: Path) -> tuple[float, float]:
+        """Of several seeds that of their mean, of one that of its own rows."""
+        values = [job.after for job in self.jobs if job.after is not None]
+        if len(values) > 1:
+            return of_mean(values)
+        after = next((line for line in _metrics(folder, self.jobs[0]) if line["split"] == "after"), None)
+        return (self.value, self.value) if after is None else (after["low"], after["high"])
+
+
+def close(table: SweepTable) -> list[Job]:
+    """Print the jobs of a sweep and write its page; return the jobs."""
+    jobs = table.jobs()
+    if jobs:
+        table.show(jobs, write_report(table.folder, jobs))
+    return jobs
+
+
+def write_report(folder: Path, jobs: Sequence[Job]) -> Path:
+    """Write the page of a sweep; one that is there is replaced."""
+    file = folder / "report.html"
+    body = "\n".join(_sections(folder, jobs))
+    file.write_text(PAGE.format(style=STYLE, title=escape(folder.name), body=body), encoding="utf-8")
+    return file
+
+
+def _sections(folder: Path, jobs: Sequence[Job]) -> Iterator[str]:
+    yield f"<p>{_counted(jobs)}</p>"
+    yield _table(jobs)
+    groups = grouped(jobs)
+    for metric in dict.fromkeys(job.metric for group in groups for job in group.jobs if job.after is not None):
+        measured = [replace(group, jobs=[job for job in group.jobs if job.metric == metric]) for group in groups]
+        measured = [group for group in measured if group.jobs]
+        yield f"<h2>{escape(metric)} against memory and time</h2>"
+        yield f"<p>{_how(measured)} Across: memory at the peak; the area of a disc is the time of training.</p>"
+        yield _key(measured) + _scatter(folder, measured, metric)
+    curves = [(group, job, _losses(folder, job)) for group in groups for job in group.jobs]
+    if any(points for _, _, points in curves):
+        yield f"<h2>Loss in training</h2><p>Each the mean of {SMOOTH:.0%} of the steps.</p>"
+        drawn = [svg.Line(f"job {job.job}: {job.overrides}", p, group.number) for group, job, p in curves if p]
+        yield _key(groups) + svg.lines(drawn, "step", "loss")
+
+
+def _counted(jobs: Sequence[Job]) -> str:
+    states = [job.state for job in jobs]
+    found = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
+    return f"{len(jobs)} jobs: {found}"
+
+
+def _table(jobs: Sequence[Job]) -> str:
+    lines = ["<table><tr>" + "".join(f"<th>{name}</th>" for name in COLUMNS) + "</tr>"]
+    for job, differs in zip(jobs, what_differs(jobs), strict=True):
+        texts = [f'<td class="number">{job.job}</td>', f"<td>{escape(differs)}</td>"]
+        texts += [f'<td class="{job.state}">{job.state}</td>', f"<td>{escape(job.metric)}</td>"]
+        texts += [f'<td class="number">{escape(cell)}</td>' for cell in cells(job)[2:]]
+        lines.append("<tr>" + "".join(texts) + "</tr>")
+    return "\n".join([*lines, "</table>"])
+
+
+def grouped(jobs: Sequence[Job]) -> list[Group]:
+    """Jobs that were done, those with the same overrides but for the seed together."""
+    names: dict[str, list[Job]] = {}
+    for job, differs in zip(jobs, what_differs(jobs), strict=True):
+        if job.state == "done":
+            name = " ".join(word for word in differs.split() if not word.lstrip("+").startswith("seed="))
+            names.setdefault(name or "as usual", []).append(job)
+    return [Group(name, found, number) for number, (name, found) in enumerate(names.items())]
+
+
+def _how(groups: Sequence[Group]) -> str:
+    several = max(len(group.jobs) for group in groups)
+    if several > 1:
+        return f"After training: the mean of up to {several} seeds with its 95 % interval."
+    return "After training, with the 95 % interval of the held-out rows."
+
+
+def _key(groups: Sequence[Group]) -> str:
+    marks = [f'<span><i style="background:{svg.colour(g.number)}"></i>{escape(g.name)}</span>' for g in groups]
+    return f'<p class="key">{"".join(marks)}</p>'
+
+
+def _scatter(folder: Path, groups: Sequence[Group], metric: str) -> str:
+    longest = max(_mean(group, "seconds") for group in groups) or 1.0
+    drawn: list[svg.Point] = []
+    for group in groups:
+        low, high = group.interval(folder)
+        seconds, memory = _mean(group, "seconds"), _mean(group, "peak_memory") / 1e9
+        name = f"{group.name}: {group.value:.4g} ({low:.4g} to {high:.4g}), {memory:.2f} GB, {seconds:.0f} s"
+        drawn.append(svg.Point(name, memory, group.value, low, high, seconds / longest, group.number))
+    return svg.points(drawn, "GB at the peak", metric)
+
+
+def _mean(group: Group, field: str) -> float:
+    return mean(getattr(job, field) or 0 for job in group.jobs)
+
+
+def _losses(folder: Path, job: Job) -> list[tuple[float, float]]:
+    steps = [(line["step"], line["loss"]) for line in _metrics(folder, job) if line["split"] == "train"]
+    found = [(step, loss) for step, loss in steps if loss is not None]
+    width = max(1, math.ceil(SMOOTH * len(found)))
+    return [
+        (found[at][0], mean(loss for _, loss in found[max(0, at - width + 1) : at + 1])) for at in range(len(found))
+    ]
+
+
+def _metrics(folder: Path, job: Job) -> list[Mapping[str, Any]]:
+    file = folder / str(job.job) / "metrics.jsonl"
+    if not file.exists():
+        return []
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]  # one that was killed left half a line

@@ -1,0 +1,89 @@
+"""``sweep resume``: what of a sweep is missing, failed or was stopped, run now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import chdir, nullcontext
+from pathlib import Path
+from typing import Any
+
+from core.compose import composed
+from core.errors import UserError
+from core.overrides import quoted
+from core.run_files import checkpoint_of, saved
+from core.sweep_job import run_job
+from core.sweep_report import close
+from core.sweep_table import Job, SweepTable
+
+USAGE = "python -m core sweep resume sweeps/2026-11-25_04-50-11_method"
+
+
+def sweep_verb(argv: Sequence[str]) -> int:
+    """Do what was typed behind ``sweep``.
+
+    Raises:
+        UserError: it is not ``resume`` and a sweep's folder.
+    """
+    if len(argv) != 2 or argv[0] != "resume":
+        raise UserError("sweep takes resume and the folder of a sweep; -m starts one", USAGE)
+    return resume(Path(argv[1]))
+
+
+def resume(folder: Path) -> int:
+    """Run all jobs that are not done and were not refused.
+
+    Returns:
+        0 when all are done, 1 when one failed or is refused.
+
+    Raises:
+        UserError: it is no sweep's folder, or its jobs were chosen by a sweeper as it went.
+    """
+    table = SweepTable(folder.expanduser().absolute())
+    said = _said(table)
+    finished = {job.job for job in table.jobs() if job.state in ("done", "refused")}
+    missing = [number for number in range(len(said["jobs"])) if number not in finished]
+    began = Path(said["folder"])  # paths may be relative to it
+    print(f"{len(said['jobs'])} jobs, {len(missing)} to run", flush=True)
+    try:
+        with chdir(began) if began.is_dir() else nullcontext():
+            for number in missing:
+                _run(table, number, said["jobs"][number])
+    finally:
+        found = close(table)
+    return 0 if len(found) == len(said["jobs"]) and all(job.state == "done" for job in found) else 1
+
+
+def _said(table: SweepTable) -> dict[str, Any]:
+    try:
+        said = json.loads(table.plan.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{table.folder} is not the folder of a sweep", USAGE) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{table.plan} cannot be read: {error}", "start the sweep anew") from None
+    if not said["jobs"]:
+        raise UserError(f"{table.folder}: a sweeper chose its jobs as it went", "start the sweep anew")
+    return said
+
+
+def _run(table: SweepTable, number: int, typed: Sequence[str]) -> None:
+    folder = table.folder / str(number)
+    job = Job(number, " ".join(typed), "stopped")
+    print(f"\njob {number}: {job.overrides}", flush=True)
+    left = next((one for one in (folder, folder.with_name(f".{number}.partial")) if one.exists()), None)
+    goes_on = left is not None and checkpoint_of(left).exists() and not saved(left)
+    if left is not None and not goes_on:
+        left.rename(_free(folder))
+    try:
+        config = composed([*typed, f"run.dir={quoted(folder)}"])
+        run_job(config, job, folder if goes_on else None)
+    finally:
+        table.add(job)
+
+
+def _free(folder: Path) -> Path:
+    """Where what an earlier attempt left is put: nothing is lost."""
+    number = 1
+    while folder.with_name(f"{folder.name}.before-{number}").exists():
+        number += 1
+    return folder.with_name(f"{folder.name}.before-{number}")

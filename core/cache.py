@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_path
 
@@ -32,9 +35,21 @@ def file_hash(file: Path) -> str:
             return noted["sha256"]
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    with suppress(OSError):  # a cache that cannot be written costs time, never a run
-        note.parent.mkdir(parents=True, exist_ok=True)
-        fresh = note.with_name(f".{note.name}.{os.getpid()}")
-        fresh.write_text(json.dumps({**known, "sha256": digest}), encoding="utf-8")
-        fresh.replace(note)
+    note_down(note, {**known, "sha256": digest})
     return digest
+
+
+def note_down(file: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file into the cache; a reader sees all of it or nothing."""
+    with suppress(OSError):  # a cache that cannot be written costs time, never a run
+        file.parent.mkdir(parents=True, exist_ok=True)
+        fresh = file.with_name(f".{file.name}.{os.getpid()}")
+        fresh.write_text(json.dumps(value), encoding="utf-8")
+        fresh.replace(file)
+
+
+def code_of(part: Any) -> list[str]:
+    """The class of a part and all files beside its own: whoever writes a part changes it without a new version."""
+    cls = type(part)
+    files = sorted(Path(inspect.getfile(cls)).parent.glob("*.py"))
+    return [cls.__qualname__, *(file_hash(file) for file in files)]

@@ -6,6 +6,7 @@
 | ``linear-base`` | quantizers | subclasses of ``torch.nn.Linear`` whose forward is the product: peft can wrap them |
 | ``trainable-base`` | ``none``, QAT | base weights can take gradients |
 | ``bitsandbytes``, ``torchao``, ``quanto``, ``gptq``, ``awq`` | their quantizers | base layers are of that library |
+| ``nf4`` | ``int4`` | they hold NormalFloat 4 as bitsandbytes packs it |
 | ``adapter`` | adapter methods | the base stays as it was; ``save`` writes an adapter |
 | ``switch`` | methods | ``using(())`` gives the base's outputs |
 | ``several`` | methods | more than one named adapter over one base |

@@ -75,7 +75,7 @@ class _CausalAttention(torch.autograd.Function):
             shares_KMC = kept[block] if kept else _shares(queries_KRGD, key_KTD[:, seen], ctx.window)
             to_value.add(seen, torch.bmm(shares_KMC.transpose(1, 2), flowing_KMD))
             to_shares_KMC = torch.bmm(flowing_KMD, value_KTD[:, seen].transpose(1, 2))
-            to_scores_KMC = torch._softmax_backward_data(to_shares_KMC, shares_KMC, -1, shares_KMC.dtype)
+            to_scores_KMC = torch.ops.aten._softmax_backward_data(to_shares_KMC, shares_KMC, -1, shares_KMC.dtype)
             to_query_KTGD[:, start:end] = torch.bmm(to_scores_KMC, key_KTD[:, seen]).view(queries_KRGD.shape)
             to_key.add(seen, torch.bmm(to_scores_KMC.transpose(1, 2), queries_KRGD.flatten(1, 2)))
         to_query_THD = to_query_KTGD.mul_(ctx.scaling).transpose(0, 1).flatten(1, 2)

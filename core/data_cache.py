@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 import shutil
@@ -16,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from core.cache import cache_folder, file_hash
+from core.cache import cache_folder, code_of, file_hash
 from core.data import Encoded, Facts
 from core.example_file import ExampleFile
 from core.plan import Plan
@@ -44,20 +43,13 @@ def key(plan: Plan, rows: Any) -> str:
         del options[unneeded]
     what: Mapping[str, Any] = {
         "rows": rows,
-        "data": [options, _code(plan.source), config.offers["data"].version, config.seed],
-        "objective": [_code(plan.objective), config.offers["objective"].version, asdict(config.options["objective"])],
+        "data": [options, code_of(plan.source), config.offers["data"].version, config.seed],
+        "objective": [code_of(plan.objective), config.offers["objective"].version, asdict(config.options["objective"])],
         "tokenizer": _tokenizer(plan.tokenizer),
         "vocabulary": plan.facts.vocabulary,
-        "core": _code(Facts()),
+        "core": code_of(Facts()),
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def _code(thing: Any) -> list[str]:
-    """The class and all files beside its own: whoever writes a part changes it without a new version."""
-    cls = type(thing)
-    files = sorted(Path(inspect.getfile(cls)).parent.glob("*.py"))
-    return [cls.__qualname__, *(file_hash(file) for file in files)]
 
 
 def _tokenizer(tokenizer: Any) -> list[Any]:

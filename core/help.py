@@ -18,6 +18,8 @@ usage: python -m core [VERB] [AXIS=NAME ...] [KEY=VALUE ...]        (also: hookt
   train                  fine-tune; no verb means this
   plan                   what a run will do and need, before any weight is read; also: --json
   resume RUN             go on with a run that was stopped
+  sweep resume SWEEP     run what of a sweep is missing or failed
+  compare RUN RUN        what they were made of and measured that differs
   generate RUN "PROMPT"  ask the base and the tuned model, side by side
   data show              the first rows as they are trained on; also: --rows 3, --split validation, --html FILE
   profile                a few steps under torch's profiler: a table of operators and a trace; also: --steps 3

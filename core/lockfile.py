@@ -42,7 +42,7 @@ def lock(
         template: The tokenizer's chat template, text or a list of them.
         head: Which model class was loaded.
         data: What else is known about the rows; the hashes of the files that the options name are added.
-        verdicts: Of the capability check, part -> verdict.
+        verdicts: Two parts -> whether they have been trained together.
     """
     offers = config.offers
     return {

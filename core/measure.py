@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
-import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,7 +14,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from core.cache import cache_folder, file_hash
+from core.cache import cache_folder, code_of, note_down
 from core.context import RunContext
 from core.contracts import Row, Score
 from core.devices import first
@@ -76,10 +74,7 @@ def measure_before(
         return Score(**json.loads(file.read_text()))
     score = measure(plan, model, rows, context, screen, "before")
     if score is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(asdict(score)))
-        partial.replace(file)
+        note_down(file, asdict(score))
     return score
 
 
@@ -87,7 +82,7 @@ def _key(plan: Plan, rows: Sequence[Row]) -> str:
     config = plan.config
     made = {"loader": plan.loader, "quant": plan.quantizer, "objective": plan.objective, "metric": plan.metric}
     parts = {
-        axis: [_code(part), config.offers[axis].version, asdict(config.options[axis])] for axis, part in made.items()
+        axis: [code_of(part), config.offers[axis].version, asdict(config.options[axis])] for axis, part in made.items()
     }
     what: Mapping[str, Any] = {
         "model": [asdict(plan.start.model), _stamp(plan.facts.path)],
@@ -99,12 +94,6 @@ def _key(plan: Plan, rows: Sequence[Row]) -> str:
         "device": "cuda" if torch.cuda.is_available() else "cpu",
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def _code(part: Any) -> str:
-    """The class and what its file says now: whoever writes a part changes it without a new version."""
-    cls = type(part)
-    return f"{cls.__qualname__} {file_hash(Path(inspect.getfile(cls)))}"
 
 
 def _stamp(folder: Path) -> list[Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
+from core import plan_fit, plan_probe, plan_ranks
 from core.compose import configure
 from core.errors import UserError
 from core.loading import import_first
+from core.plan_screen import lines
 from core.quiet import hush
 from core.verb_flags import take_flags
 
@@ -19,18 +22,6 @@ if TYPE_CHECKING:
     from core.options import ModelOptions
     from core.planned import Planned
 
-TERMS = {
-    "weights": "the base as it is held",
-    "trained": "what is trained, in float32",
-    "gradients": "of what is trained",
-    "optimizer": "its state",
-    "activations": "kept for the way back, of {tokens:,} tokens",
-    "logits": "of a slice of the vocabulary",
-    "file": "pages of the weights' file, which the system may take back",
-    "runtime": "libraries and threads",
-}
-"""Term of ``core.forecast.Memory`` -> what it is."""
-
 
 def plan(argv: Sequence[str]) -> int:
     """Do what was typed behind ``plan``.
@@ -38,15 +29,40 @@ def plan(argv: Sequence[str]) -> int:
     Raises:
         UserError: a name, a value or a flag is wrong, or the run could not begin.
     """
-    flags, overrides = take_flags("plan", argv, {"--json": ""})
-    config = configure(overrides)
+    flags, overrides = take_flags("plan", argv, {"--json": "", "--probe": "", "--fit": "24GB"})
+    if plan_ranks.asked(overrides):
+        _alone(plan_ranks.KEY, flags)
+        return _show(plan_ranks.table(_planned, overrides))
+    if "--fit" in flags:
+        _alone("--fit", {flag for flag in flags if flag != "--fit"})
+        limit = plan_fit.size(flags["--fit"])
+        return _show(plan_fit.proposals(_planned, configure(overrides), limit))
+    found = _planned(overrides)
+    probed = plan_probe.probe(overrides) if "--probe" in flags else None
+    if "--json" in flags:
+        print(json.dumps(found.plain() | ({} if probed is None else {"probe": probed}), indent=1))
+        return 0
+    return _show(lines(found) if probed is None else chain(lines(found), plan_probe.lines(probed, found)))
+
+
+def _planned(overrides: Sequence[str]) -> Planned:
+    config = configure(list(overrides))
     hush()
     import_first(config.offers.values())
     from core.plan import make_plan
     from core.planned import planned
 
-    found = planned(make_plan(config, tokenizer_of=_if_there))
-    print(json.dumps(found.plain(), indent=1) if flags else "\n".join(lines(found)))
+    return planned(make_plan(config, tokenizer_of=_if_there))
+
+
+def _alone(what: str, flags: Collection[str]) -> None:
+    if flags:
+        raise UserError(f"{what} prints a table of its own", f"leave out {' '.join(sorted(flags))}")
+
+
+def _show(found: Iterable[str]) -> int:
+    for line in found:
+        print(line, flush=True)
     return 0
 
 
@@ -56,51 +72,3 @@ def _if_there(loader: Loader, source: ModelOptions) -> PreTrainedTokenizerBase:
         return loader.tokenizer(source)
     except UserError:
         return cast("Any", None)
-
-
-def lines(found: Planned) -> Iterator[str]:
-    """The screen."""
-    model, trained, steps = found.model, found.trained, found.steps
-    yield f"model   {model['architecture']}, {model['parameters']:,} parameters, {model['dtype']}"
-    yield f"parts   {'  '.join(f'{axis}={_named(part)}' for axis, part in found.parts.items())}"
-    yield f"trains  {trained['parameters']:,} parameters ({trained['share']:.2%} of the model)"
-    yield f"rows    {_rows(found)}"
-    yield (
-        f"steps   {'unknown' if found.rows is None else format(steps['steps'], ',')}, of {steps['examples']} examples; "
-        f"the largest micro-batch has {steps['tokens']:,} tokens"
-    )
-    yield "memory"
-    for term, what in TERMS.items():
-        if found.memory[term]:
-            yield f"  {term:<12}{gigabytes(found.memory[term]):>9}  {what.format(**steps)}"
-    there = found.memory["there"]
-    fits = "" if found.memory["total"] < there else ": too little"
-    yield f"  {'total':<12}{gigabytes(found.memory['total']):>9}  of {gigabytes(there)}{fits}"
-    yield f"  {'nominal':<12}{gigabytes(found.memory['nominal'], 1):>9}  what textbooks say of the weights alone"
-    for warning in found.warnings:
-        yield f"warning {warning}"
-    differs = "  ".join(f"{key}={value}" for key, value in found.differs.items())
-    yield f"differs {differs or 'in nothing from the defaults'}"
-
-
-def _named(part: Any) -> str:
-    """With its distribution where that is not ours."""
-    ours = part["distribution"] == "hooktune"
-    return part["name"] if ours else f"{part['name']} ({part['distribution']} {part['version']})"
-
-
-def _rows(found: Planned) -> str:
-    rows = found.rows
-    if rows is None:
-        return "tokens unknown: the model has no tokenizer here"
-    return rows["summary"] + (f"; {rows['truncated']:,} rows cut" if rows["truncated"] else "")
-
-
-def gigabytes(number: int, digits: int = 2) -> str:
-    """With its unit.
-
-    Example:
-        >>> gigabytes(26_953_662_464)
-        '26.95 GB'
-    """
-    return f"{number / 1e9:,.{digits}f} GB"

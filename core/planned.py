@@ -14,11 +14,13 @@ from core.compose import Config
 from core.contracts import Head, Tokens
 from core.data import Encoded
 from core.forecast import forecast
+from core.forecast_cache import forecast_once
 from core.hydra_app import compose_tree, plain
 from core.plan import Plan
 from core.registry import AXES
 from core.run_data import Data
 from core.stages import read
+from core.verdicts import of_pairs
 from core.weights import on_gpu
 
 
@@ -29,9 +31,11 @@ class Planned:
     Attributes:
         parts: Axis -> name, distribution and version.
         model: Architecture, path, parameters, dtype.
-        trained: Parameters that are trained, and their share.
+        trained: Parameters that are trained, their share, bytes of the file that is saved, and where there is a rank,
+            what it is on the largest square layer.
         rows: Counts of rows and tokens, or None when the model has no tokenizer yet.
         steps: Optimizer steps, the examples and the tokens of the largest micro-batch.
+        verdicts: Two parts -> whether they have been trained together.
         memory: Term -> bytes at the peak; with the total, what textbooks say of the weights, and what there is.
         warnings: What is odd about the rows.
         differs: Choice or option -> value, where it is not the default.
@@ -42,6 +46,7 @@ class Planned:
     trained: Mapping[str, Any]
     rows: Mapping[str, Any] | None
     steps: Mapping[str, int]
+    verdicts: Mapping[str, str]
     memory: Mapping[str, int]
     warnings: Sequence[str]
     differs: Mapping[str, Any]
@@ -51,15 +56,15 @@ class Planned:
         return asdict(self)
 
 
-def planned(plan: Plan) -> Planned:
-    """Read the rows and count, without weights.
+def planned(plan: Plan, data: Data | None = None) -> Planned:
+    """Read the rows, where nobody has, and count, without weights.
 
     Raises:
         UserError: the rows cannot be used, or the method cannot act on the model.
     """
     known = plan.tokenizer is not None  # pyright: ignore[reportUnnecessaryComparison]  # a look may have none
-    data = read(plan) if known else _unknown(plan)
-    found = forecast(plan, data)
+    data = data or (read(plan) if known else _unknown(plan))
+    found = forecast_once(plan, data) if known else forecast(plan, data)
     facts, counted = plan.facts, data.train.facts
     return Planned(
         parts=_parts(plan.config),
@@ -69,7 +74,12 @@ def planned(plan: Plan) -> Planned:
             "parameters": facts.parameters,
             "dtype": plan.start.model.dtype,
         },
-        trained={"parameters": found.trained, "share": found.trained / facts.parameters},
+        trained={
+            "parameters": found.trained,
+            "share": found.trained / facts.parameters,
+            "file": _file(plan, found.trained),
+            "square": _square(plan),
+        },
         rows={
             "summary": data.summary,
             "train": len(data.train.rows),
@@ -82,6 +92,7 @@ def planned(plan: Plan) -> Planned:
         if known
         else None,
         steps={"steps": found.steps, "examples": plan.options.batch_size, "tokens": found.tokens},
+        verdicts=of_pairs(plan.config.offers),
         memory={
             **asdict(found.memory),
             "total": found.memory.total,
@@ -117,6 +128,18 @@ def nominal(parameters: int, bits: float) -> int:
 
 def _bits(plan: Plan) -> float:
     return 8 * plan.dtype.itemsize if plan.dense else plan.quantizer.bits
+
+
+def _file(plan: Plan, trained: int) -> int:
+    """Adapters are saved as they were trained, models in the base's dtype."""
+    return 4 * trained if plan.method.saves == "adapter" else plan.dtype.itemsize * plan.facts.parameters
+
+
+def _square(plan: Plan) -> dict[str, int] | None:
+    """Side of the largest square layer, and the parameters of two matrices of the method's rank on it."""
+    rank = getattr(plan.config.options["method"], "rank", None)
+    sides = [inputs for inputs, outputs in plan.facts.linears.values() if inputs == outputs]
+    return {"side": max(sides), "rank": rank, "parameters": 2 * rank * max(sides)} if sides and rank else None
 
 
 def _there(plan: Plan) -> int:

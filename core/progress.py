@@ -102,8 +102,10 @@ def timed(screen: Console, what: str) -> Generator[None]:
     screen.print(f"{what}  [dim]{time.monotonic() - start:.1f} s[/dim]")
 
 
-def show_scores(screen: Console, before: Score | None, after: Score) -> None:
-    """Before and after, side by side, with n, interval and a few answers."""
+def show_scores(screen: Console, before: Score | None, after: Score | None) -> None:
+    """Before and after, side by side, with n, interval and a few answers; nothing where nothing was measured."""
+    if after is None:
+        return
     table = Table(title=None, show_edge=False, pad_edge=False)
     for heading in ("", "before", "after"):
         table.add_column(heading)

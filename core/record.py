@@ -9,13 +9,15 @@ from typing import Any
 from core.errors import UserError
 from core.lockfile import lock
 from core.plan import Plan
+from core.planned import Planned
 from core.run_files import anew, read_lock
 from core.runfolder import RunFolder
 from core.stages import Data
+from core.verdicts import of_pairs
 
 
-def record(plan: Plan, data: Data, folder: RunFolder, resume: Path | None) -> None:
-    """Write what is used, with versions and hashes.
+def record(plan: Plan, data: Data, expected: Planned | None, folder: RunFolder, resume: Path | None) -> None:
+    """Write what is used, with versions and hashes, and what it is expected to need.
 
     Raises:
         UserError: a run is resumed with other rows or another model than it began with.
@@ -30,6 +32,9 @@ def record(plan: Plan, data: Data, folder: RunFolder, resume: Path | None) -> No
             if now != then:
                 raise UserError(f"the {what} {resume} began with", f"put back what was there, or {anew(folder.path)}")
     folder.write_json("lock.json", found)
+    if expected is not None:
+        folder.write_json("plan.json", expected.plain())
+        folder.status(predicted_memory=expected.memory["total"])
 
 
 def _lock(plan: Plan, data: Data) -> dict[str, Any]:
@@ -40,6 +45,7 @@ def _lock(plan: Plan, data: Data) -> dict[str, Any]:
         revision=plan.start.model.revision,
         template=plan.tokenizer.chat_template,
         head=asdict(data.head),
+        verdicts=of_pairs(plan.config.offers),
         data={
             "system": data.train.facts.system,
             "rows": {"train": data.train.facts.digest, "validation": data.validation.facts.digest},

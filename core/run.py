@@ -12,6 +12,7 @@ from core import stages
 from core.compose import Config
 from core.devices import claim, first
 from core.fit import fit
+from core.foretell import foretell
 from core.lesson import Lesson
 from core.measure import measure, measure_before
 from core.memory import PeakMemory
@@ -41,12 +42,13 @@ def train(config: Config, resume: Path | None = None, watch: Sequence[Callback] 
         plan = make_plan(config)
     with timed(screen, "data"):
         data = stages.read(plan)
+    expected = foretell(plan, data)
     with stages.open_folder(plan, resume) as folder, PeakMemory() as memory:
         stages.describe(screen, plan, data)
         seed_everything(config.seed, verbose=False)  # a new head is random
         with timed(screen, "model"):
             model = load(plan, data.head, training=True)
-        record(plan, data, folder, resume)
+        record(plan, data, expected, folder, resume)
         context = stages.context(plan, data, model)
         stages.reference(plan, model, data, context)
         before = measure_before(plan, model, data.validation.rows, context, screen)
@@ -63,7 +65,6 @@ def train(config: Config, resume: Path | None = None, watch: Sequence[Callback] 
         model = stages.convert(plan, model)
         after = measure(plan, model, data.validation.rows, context, screen)
         path = stages.finish(folder, memory, before, after)
-    if after is not None:
-        show_scores(screen, before, after)
+    show_scores(screen, before, after)
     screen.print(f"\nsaved {path}", soft_wrap=True)
     return Result(path, model=model, tokenizer=plan.tokenizer, plan=plan)

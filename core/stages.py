@@ -35,6 +35,7 @@ from core.run_data import Data as Data
 from core.run_data import read as read
 from core.run_files import anew
 from core.runfolder import OthersFolder, RunFolder
+from core.verdicts import of_pairs, untried
 
 
 def open_folder(plan: Plan, resume: Path | None) -> RunFolder:
@@ -55,6 +56,8 @@ def describe(screen: Console, plan: Plan, data: Data) -> None:
     screen.print(f"  model  {facts.architecture}, {facts.parameters:,} parameters, {plan.start.model.dtype}")
     screen.print(f"  parts  {'  '.join(f'{axis}={name}' for axis, name in names.items())}")
     screen.print(f"  rows   {data.summary}", soft_wrap=True)
+    if new := untried(of_pairs(plan.config.offers)):
+        screen.print(f"  nobody is known to have trained {new}", style="yellow", markup=False, soft_wrap=True)
     for line in data.warnings:
         screen.print(f"  {line}", style="yellow", markup=False, soft_wrap=True)  # it names the user's own columns
     if plan.metric is not None and not len(data.validation.examples):

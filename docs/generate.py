@@ -1,4 +1,4 @@
-"""Writes docs/hooks.md and docs/contracts.md from the code; a test compares them.
+"""Writes docs/hooks.md, docs/contracts.md and docs/compatibility.md from the code; a test compares them.
 
 Run: python docs/generate.py
 """
@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType
 
-from core import capabilities, contracts, hookspecs
+from core import capabilities, contracts, hookspecs, verdicts
+from core.discovery import discover
 from core.peft_method import PeftMethod
 from core.plugin_list import KINDS
 from core.records import Part
@@ -85,8 +86,49 @@ def _text(thing: object) -> str:
     return head.replace("``", "`") + (f"\n\n{textwrap.indent(sections, '    ')}" if sections else "")
 
 
+def compatibility() -> str:
+    """What goes with what: a table for each pair of axes, and why the rest does not."""
+    known, registry = verdicts.matrix(), discover()
+    combined = [[o.part.name for o in offers.values()] for offers in verdicts.combined(registry)]
+    refused: dict[str, None] = {}
+    for offers in verdicts.combined(registry):
+        if why := verdicts.refusal(offers, CPU, registry):
+            refused[why] = None
+    packages = ", ".join(f"{name} {number}" for name, number in known["packages"].items())
+    lines = [
+        "# What goes with what",
+        NOTE,
+        f"`python benchmarks/compatibility.py` trained each of {len(known['tested'])} combinations of our own parts "
+        f"that their words allow, of {len(combined)}: a few steps of a small random model ({known['made']}, "
+        f"{known['machine']}; {packages}). `python -m core plan` says the verdict of a run, a run warns once of what "
+        "nobody has trained (*unknown*: parts of other packages), and what cannot work is refused before anything is "
+        "read, with the nearest choice that can. What words mean: [hooks](hooks.md#words).",
+    ]
+    for one, other in (("method", "quant"), ("objective", "method"), ("objective", "quant"), ("loader", "quant"),
+                       ("loader", "method"), ("loader", "objective")):  # fmt: skip
+        lines += [f"## {one.capitalize()} and {other}", _matrix(one, other, combined, known["tested"])]
+    return "\n\n".join([*lines, "## Why not", "\n".join(f"* {why}" for why in refused)]) + "\n"
+
+
+CPU = frozenset({"decoder", "causal-lm", "cpu"})
+"""What the page takes for granted, whatever machine writes it."""
+
+
+def _matrix(one: str, other: str, combined: list[list[str]], tested: list[list[str]]) -> str:
+    i, j = verdicts.AXES.index(one), verdicts.AXES.index(other)
+    columns = sorted({names[j] for names in combined})
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for row in sorted({names[i] for names in combined}):
+        cells = [
+            "tested" if any(names[i] == row and names[j] == column for names in tested) else "no" for column in columns
+        ]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Write both."""
+    """Write them."""
+    (HERE / "compatibility.md").write_text(compatibility(), encoding="utf-8")
     (HERE / "hooks.md").write_text(hooks(), encoding="utf-8")
     (HERE / "contracts.md").write_text(contracts_(), encoding="utf-8")
 

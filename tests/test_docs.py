@@ -19,7 +19,9 @@ from core.registry import AXES
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-@pytest.mark.parametrize(("page", "function"), [("hooks.md", "hooks"), ("contracts.md", "contracts_")])
+@pytest.mark.parametrize(
+    ("page", "function"), [("hooks.md", "hooks"), ("contracts.md", "contracts_"), ("compatibility.md", "compatibility")]
+)
 def test_generated_pages_are_up_to_date(page, function):
     generate = runpy.run_path(str(DOCS / "generate.py"))
     assert (DOCS / page).read_text() == generate[function](), "python docs/generate.py"

@@ -18,4 +18,5 @@ def hooktune_loaders() -> Iterator[Part]:
         install="pip install --no-deps unsloth unsloth_zoo",
         import_first=("plugins.unsloth_loader.first",),
         patches=("transformers", "peft", "trl", "torch"),
+        requires=frozenset({"dense-base|nf4"}),
     )

@@ -167,10 +167,15 @@ def test_it_trains_in_four_bits(train, tmp_path):
     assert found[-1] < 0.97 * found[0]
 
 
+def test_another_quantizer_is_refused_before_anything_is_read(cli):
+    done = cli("loader=unsloth", "quant=int8", "method=lora", "model.path=/nowhere")
+    assert done.returncode == 2
+    assert "it requires dense-base or nf4" in done.stderr
+    assert "quant=int4" in done.stderr
+
+
 @needs_unsloth
-@pytest.mark.parametrize(
-    "quant", [["quant=int8"], ["quant=int4", "quant.type=fp4"], ["quant=int4", "quant.double=false"]]
-)
+@pytest.mark.parametrize("quant", [["quant=int4", "quant.type=fp4"], ["quant=int4", "quant.double=false"]])
 def test_a_quantizer_that_it_would_drop_is_refused(train, quant):
     done = train("unsloth", *quant)
     assert done.returncode == 2

@@ -93,7 +93,7 @@ def ticks(values: Sequence[float], about: int = 5) -> list[float]:
         >>> ticks([0.2, 3.9])
         [0.0, 1.0, 2.0, 3.0, 4.0]
         >>> ticks([7.0])
-        [6.0, 7.0, 8.0]
+        [6.0, 6.5, 7.0, 7.5, 8.0]
     """
     low, high = min(values), max(values)
     if low == high:

@@ -50,6 +50,7 @@ CASES = {
     "dpo": Case("dpo", "DPO"),
     "dpo, ipo": Case("dpo objective.loss=ipo", "DPO", {"loss_type": ["ipo"]}),
     "dpo, hinge": Case("dpo objective.loss=hinge", "DPO", {"loss_type": ["hinge"]}),
+    "dpo, length-normalised": Case("dpo objective.length_normalised=true", "DPO", {"loss_type": ["sigmoid_norm"]}),
     "dpo, robust": Case(
         "dpo objective.loss=robust objective.label_smoothing=0.1",
         "DPO",
@@ -65,6 +66,14 @@ CASES = {
     "cpo": Case("cpo objective.nll=batch", "CPO"),
     "cpo, hinge": Case("cpo objective.nll=batch objective.loss=hinge", "CPO", {"loss_type": "hinge"}),
     "cpo, ipo": Case("cpo objective.nll=batch objective.loss=ipo", "CPO", {"loss_type": "ipo"}),
+    "cpo, nll weight 0.3": Case("cpo objective.nll=batch objective.nll_weight=0.3", "CPO", {"cpo_alpha": 0.3}),
+    "cpo, label smoothing": Case(
+        "cpo objective.nll=batch objective.label_smoothing=0.1", "CPO", {"label_smoothing": 0.1}
+    ),
+    "simpo, label smoothing": Case(
+        "simpo objective.label_smoothing=0.1", "CPO",
+        {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 1.0, "cpo_alpha": 0.0, "label_smoothing": 0.1},
+    ),
     "simpo": Case(
         "simpo", "CPO", {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 1.0, "cpo_alpha": 0.0}
     ),
@@ -134,6 +143,8 @@ def page(table: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
             for name, (ours, theirs) in table.items()
         ),
         "What differs by default, and why:\n\n"
+        "* `sft` learns the assistant's turns only; trl's SFTTrainer learns all of a conversation, unless "
+        "`assistant_only_loss` is set.\n"
         "* trl's DPO, KTO, CPO and ORPO also learn what a template puts after the end token (ChatML's line break); "
         "ours end where generation ends. The comparison gives both the same tokens.\n"
         "* `cpo` and `orpo` take the mean of each chosen answer's tokens (`objective.nll=pair`), so that accumulation "
@@ -154,7 +165,7 @@ def main() -> None:
     """Print and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", help="one case", choices=CASES)
-    chosen = parser.parse_args().only
+    chosen: str | None = parser.parse_args().only
     hush()
     plan = core.plan.make_plan(core.configure(["model.dtype=float32"]))
     table = {name: compare(name, plan.facts.path, RATE) for name in ([chosen] if chosen else CASES)}

@@ -48,8 +48,25 @@ def note_down(file: Path, value: Mapping[str, Any]) -> None:
         fresh.replace(file)
 
 
+OURS = ("core", "plugins")
+
+
 def code_of(part: Any) -> list[str]:
-    """The class of a part and all files beside its own: whoever writes a part changes it without a new version."""
+    """The class of a part, and all files of the packages that it and what it builds on come from.
+
+    Whoever writes a part changes it, or what it imports, without a new version. Of ours the files are those beside the
+    class: the rest goes with the version that is part of a key. Other packages (torch, transformers) have versions.
+    """
     cls = type(part)
-    files = sorted(Path(inspect.getfile(cls)).parent.glob("*.py"))
-    return [cls.__qualname__, *(file_hash(file) for file in files)]
+    own = cls.__module__.partition(".")[0]
+    classes = [base for base in cls.__mro__ if base.__module__.partition(".")[0] in (own, *OURS)]
+    files = {file for base in classes for file in _beside(Path(inspect.getfile(base)), base.__module__)}
+    return [cls.__qualname__, *(file_hash(file) for file in sorted(files))]
+
+
+def _beside(file: Path, module: str) -> list[Path]:
+    """The whole package of a stranger's module, the folder of one of ours."""
+    package, *inside = module.split(".")
+    if package in OURS or not inside:
+        return list(file.parent.glob("*.py")) if inside else [file]
+    return list(file.parents[len(inside) - 1].rglob("*.py"))

@@ -186,12 +186,19 @@ def _by_markers(tokenizer: Any, messages: Any, tools: Any, weights: Sequence[flo
     _check_first(tokenizer, ids)
     spans = _runs(found["assistant_masks"])
     turns = [w for m, w in zip(messages, weights, strict=True) if m["role"] == "assistant"]
-    if len(spans) != len(turns):
+    if len(spans) != len(turns) or not all(_closed(tokenizer, ids[start:end]) for start, end in spans):
         return _by_prefixes(tokenizer, messages, tools, weights)
     supervised = [0.0] * len(ids)
     for (start, end), weight in zip(spans, turns, strict=True):
         supervised[start:end] = [weight] * (end - start)
     return Tokens(ids, _ended(tokenizer, ids, supervised, spans))
+
+
+def _closed(tokenizer: Any, ids: list[int]) -> bool:
+    """Whether a marked span holds its end token, rather than leaving that outside."""
+    special = special_ids(tokenizer)
+    last = max((at for at, token in enumerate(ids) if token in special), default=None)
+    return last is not None and not tokenizer.decode(ids[last + 1 :]).strip()
 
 
 def _by_prefixes(

@@ -107,7 +107,9 @@ class RunContext(Context):
         return [found]
 
     def wrap_peft(self, model: nn.Module, config: PeftConfig) -> PeftModel:
-        """The loader's way to put an adapter in."""
+        """The loader's way to put an adapter in; peft's while it is only counted, on a model that no loader made."""
+        if self.counting:
+            return Loader.wrap_peft(self.loader, model, config, self.adapter)
         return self.loader.wrap_peft(model, config, self.adapter)
 
 

@@ -350,6 +350,9 @@ class Objective(ABC):
 
     Attributes:
         columns: Canonical columns a row must offer, checked before training; ``"a|b"`` is either.
+        optional: Further ones that it uses where they are there, so that the user is told of those that nothing reads;
+            None leaves that unsaid.
+        borrowed: Sequences that ``prepare_rows`` took from other rows: they do not tell rows apart.
         smallest_batch: Fewest examples of a micro-batch that it can work on.
         metric: What ``metric=auto`` means for it; None leaves that to the data source.
         too_long: What the core does to sequences of more than ``data.max_length`` tokens: ``cut`` them from the end, or
@@ -357,6 +360,8 @@ class Objective(ABC):
     """
 
     columns: ClassVar[frozenset[str]]
+    optional: ClassVar[frozenset[str] | None] = None
+    borrowed: ClassVar[frozenset[str]] = frozenset()
     smallest_batch: ClassVar[int] = 1
     metric: ClassVar[str | None] = None
     too_long: ClassVar[Literal["cut", "split"]] = "cut"

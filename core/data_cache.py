@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -47,7 +48,7 @@ def key(plan: Plan, rows: Any) -> str:
         "objective": [code_of(plan.objective), config.offers["objective"].version, asdict(config.options["objective"])],
         "tokenizer": _tokenizer(plan.tokenizer),
         "vocabulary": plan.facts.vocabulary,
-        "core": code_of(Facts()),
+        "core": [code_of(Facts()), *(version(name) for name in ("transformers", "trl"))],  # they render templates
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
 

@@ -117,7 +117,7 @@ class Encoder:
             owners += [index] * len(pieces)
             found.systems.add(_system(row))
         if examples:
-            found.batch = record_batch(examples, owners)
+            found.batch = record_batch(examples, owners, self.objective.borrowed)
         return found
 
     def _one(self, index: int, row: Row | RowError, found: Chunk) -> Sequence[Example]:
@@ -152,11 +152,18 @@ class Encoder:
         yield from oddities(conversation(row))
 
     def _goes_on(self, example: Example) -> bool:
-        return any(
-            value.ids[_last(value.loss_weights)] not in self.special
-            for value in example.values()
-            if isinstance(value, Tokens)
-        )
+        """Whether some sequence's last learned token is none that ends it, white space left out."""
+        return any(self._endless(value) for value in example.values() if isinstance(value, Tokens))
+
+    def _endless(self, value: Tokens) -> bool:
+        learned = (token for token, weight in zip(value.ids[::-1], value.loss_weights[::-1], strict=True) if weight)
+        for token in learned:
+            if token in self.special:
+                return False
+            decode: Any = getattr(self.tokenizer, "decode", None)
+            if decode is None or not decode([token]).isspace():
+                return True
+        return True
 
 
 class OfRowError(UserError):
@@ -208,11 +215,6 @@ def _check_learned(example: Example, row: Row, limits: Limits) -> None:
 
 def _learned(example: Example) -> bool:
     return all(any(value.loss_weights) for value in example.values() if isinstance(value, Tokens))
-
-
-def _last(weights: Sequence[float]) -> int:
-    """Position of the last one that is not 0."""
-    return next(i for i in range(len(weights) - 1, -1, -1) if weights[i])
 
 
 def _longest(example: Example) -> int:

@@ -6,7 +6,7 @@ A sequence is its ids and the runs of its loss weights: how long each run is and
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -26,12 +26,13 @@ IDS, RUNS, WEIGHTS = "\0ids", "\0runs", "\0weights"
 """Behind the name of a sequence."""
 
 
-def record_batch(examples: Sequence[Example], rows: Sequence[int]) -> pa.RecordBatch:
+def record_batch(examples: Sequence[Example], rows: Sequence[int], borrowed: Collection[str] = ()) -> pa.RecordBatch:
     """Examples of one objective, which all have the same names.
 
     Args:
         examples: One or more.
         rows: The row that each is of.
+        borrowed: Sequences that do not tell rows apart.
     """
     columns: dict[str, pa.Array] = {}
     for name, first in examples[0].items():
@@ -43,7 +44,7 @@ def record_batch(examples: Sequence[Example], rows: Sequence[int]) -> pa.RecordB
         columns[name + RUNS] = pa.array([lengths for lengths, _ in runs], pa.list_(pa.int32()))
         columns[name + WEIGHTS] = pa.array([weights for _, weights in runs], pa.list_(pa.float32()))
     columns[ROW] = pa.array(rows, pa.int64())
-    columns[HASH] = pa.array([_hash(e) for e in examples], pa.uint64())
+    columns[HASH] = pa.array([_hash(e, borrowed) for e in examples], pa.uint64())
     return pa.RecordBatch.from_pydict(columns)
 
 
@@ -55,9 +56,11 @@ def _runs(weights: Sequence[float]) -> tuple[Any, Any]:
     return np.diff(starts, append=len(each)).astype(np.int32), each[starts]
 
 
-def _hash(example: Example) -> int:
+def _hash(example: Example, borrowed: Collection[str]) -> int:
     digest = blake2b(digest_size=8)
     for name, value in example.items():
+        if name in borrowed:
+            continue
         if isinstance(value, Tokens):
             digest.update(np.asarray(value.ids, np.int32).tobytes() + b"|")
         else:

@@ -165,17 +165,6 @@ def listed(columns: Collection[str]) -> str:
     return ", ".join(names[:20]) + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")
 
 
-def unused(columns: Collection[str], form: str, mapped: Mapping[str, str]) -> tuple[str, ...]:
-    """Columns of a file that nothing reads.
-
-    Example:
-        >>> unused(["id", "instruction", "input", "output"], "alpaca", {})
-        ('id',)
-    """
-    read = {*COLUMNS, *FORMATS.get(form, ()), *mapped.values(), *BESIDE.get(form, ())}
-    return () if form == "columns" else tuple(sorted(set(columns) - read))
-
-
 def canonical(row: Mapping[str, Any], form: str, mapped: Mapping[str, str], system: str | None = None) -> Row:
     r"""A row in canonical columns.
 

@@ -90,6 +90,7 @@ def _key(plan: Plan, rows: Sequence[Row]) -> str:
         "max_length": plan.options.max_length,
         "template": plan.tokenizer.chat_template,
         "rows": list(rows),
+        "core": code_of(plan),
         "torch": torch.__version__,
         "device": "cuda" if torch.cuda.is_available() else "cpu",
     }

@@ -28,16 +28,18 @@ def batches(
     limit: float | None = None,
     same: bool = False,
     drawn: Sequence[Sequence[int]] | range | None = None,
+    least: int = 1,
 ) -> StatefulDataLoader[LaidOut]:
     """Micro-batches of ``size`` examples, or groups of them, in an order that depends on ``seed`` alone; None keeps it.
 
-    ``limit`` is the trainer's: micro-batches of an epoch, or their share; ``same`` takes the same ones in each epoch.
+    ``limit`` is the trainer's: micro-batches of an epoch, or their share; ``same`` takes the same ones in each epoch;
+    ``least`` is the fewest examples that the objective can compare.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*set_vital.*")  # torchdata's own business
         return StatefulDataLoader(
             cast(Any, examples),
-            batch_sampler=MicroBatches(drawn or range(len(examples)), size, seed, limit, same),
+            batch_sampler=MicroBatches(drawn or range(len(examples)), size, seed, limit, same, least),
             generator=torch.Generator().manual_seed(0),
             collate_fn=partial(lay_out, layout=layout, pad=pad),
         )
@@ -72,6 +74,7 @@ class MicroBatches(Sampler[list[int]]):
         seed: int | None,
         limit: float | None = None,
         same: bool = False,
+        least: int = 1,
     ) -> None:
         self.drawn = drawn
         self.examples = len(drawn)
@@ -79,6 +82,7 @@ class MicroBatches(Sampler[list[int]]):
         self.seed = seed
         self.limit = limit
         self.same = same
+        self.least = least
         self.epoch = -1
         self.taken = 0
         self.resumed = False
@@ -95,7 +99,7 @@ class MicroBatches(Sampler[list[int]]):
         self.resumed = False
         rank, ranks = _ranks()
         found = order(self.examples, self.seed, 0 if self.same else self.epoch)
-        chunks = [found[start : start + self.size] for start in range(0, self.examples, self.size)]
+        chunks = chunked(found, self.size, self.least)
         while self.taken < len(self):
             self.taken += 1
             yield members(self.drawn, chunks[((self.taken - 1) * ranks + rank) % len(chunks)])
@@ -107,6 +111,25 @@ class MicroBatches(Sampler[list[int]]):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on from there."""
         self.epoch, self.taken, self.resumed = state["epoch"], state["taken"], True
+
+
+def chunked(found: Sequence[int], size: int, least: int = 1) -> list[list[int]]:
+    """Micro-batches in order; where the last one has too few, the last two share evenly, or it takes some again.
+
+    Example:
+        >>> chunked(range(9), 4), chunked(range(9), 4, least=2), chunked(range(5), 2, least=2)
+        ([[0, 1, 2, 3], [4, 5, 6, 7], [8]], [[0, 1, 2, 3], [4, 5, 6], [7, 8]], [[0, 1], [2, 3], [4, 0]])
+    """
+    found = list(found)
+    chunks = [found[start : start + size] for start in range(0, len(found), size)]
+    if len(chunks) > 1 and len(chunks[-1]) < least:
+        both = [*chunks[-2], *chunks[-1]]
+        if len(both) >= 2 * least:
+            half = -(-len(both) // 2)
+            chunks[-2:] = [both[:half], both[half:]]
+        else:
+            chunks[-1] = [*chunks[-1], *found[: least - len(chunks[-1])]]
+    return chunks
 
 
 def _ranks() -> tuple[int, int]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from core.contracts import Row
 from core.errors import UserError
-from core.formats import FORMATS, canonical, recognise, unused
+from core.formats import BESIDE, FORMATS, canonical, recognise
+from core.options import COLUMNS
 
 
 class Recognised:
@@ -18,9 +19,21 @@ class Recognised:
     """
 
     def __init__(
-        self, columns: Collection[str], wanted: str, mapped: Mapping[str, str], objective: Collection[str]
+        self,
+        columns: Collection[str],
+        wanted: str,
+        mapped: Mapping[str, str],
+        objective: Collection[str],
+        optional: Collection[str] | None = None,
     ) -> None:
         self.usual = recognise(columns, wanted, mapped, objective)
+        needed = {column for either in objective for column in either.split("|")}
+        self.reads = COLUMNS if optional is None else frozenset({*needed, *optional})
+        if useless := sorted(set(mapped) - set(self.reads)):
+            raise UserError(
+                f"data.columns.{useless[0]}={mapped[useless[0]]}: the objective does not read {useless[0]}",
+                f"leave it out; it reads {', '.join(sorted(self.reads))}",
+            )
         self.sure = wanted != "auto" or self.usual == "columns"
         self.mapped = mapped
         self.objective = objective
@@ -47,7 +60,7 @@ class Recognised:
 
     def unused(self, columns: Collection[str]) -> tuple[str, ...]:
         """Columns that nothing reads."""
-        read = [set(unused(columns, form, self.mapped)) for form in self.used]
+        read = [set(unused(columns, form, self.mapped, self.reads)) for form in self.used]
         return tuple(sorted(set.intersection(*read)))
 
     def _other(self, columns: frozenset[str]) -> str:
@@ -62,3 +75,25 @@ class Recognised:
     def _fits(self, form: str, columns: frozenset[str]) -> tuple[int, bool]:
         """How many columns of a format a row has: what it lacks of the nearest one is what is missing."""
         return len(columns.intersection(FORMATS[form])), form == self.usual
+
+
+def unused(
+    columns: Collection[str], form: str, mapped: Mapping[str, str], used: Collection[str] = COLUMNS
+) -> tuple[str, ...]:
+    """Columns of a file that nothing reads.
+
+    Args:
+        columns: Of the file.
+        form: Their format.
+        mapped: ``data.columns``, canonical -> file's.
+        used: Canonical columns that the objective uses.
+
+    Example:
+        >>> unused(["id", "instruction", "input", "output"], "alpaca", {})
+        ('id',)
+        >>> unused(["prompt", "completion", "label"], "unpaired", {}, ["prompt", "completion", "weight"])
+        ('label',)
+    """
+    others = {column for column in FORMATS.get(form, ()) if column not in COLUMNS}
+    read = {*used, *others, *(mapped[ours] for ours in mapped if ours in used), *BESIDE.get(form, ())}
+    return () if form == "columns" else tuple(sorted(set(columns) - read))

@@ -20,7 +20,7 @@ def record(plan: Plan, data: Data, expected: Planned | None, folder: RunFolder, 
     """Write what is used, with versions and hashes, and what it is expected to need.
 
     Raises:
-        UserError: a run is resumed with other rows or another model than it began with.
+        UserError: a run is resumed with other rows, another model or chat template than it began with.
     """
     found = _lock(plan, data)
     if resume is not None and (folder.path / "lock.json").exists():
@@ -28,6 +28,7 @@ def record(plan: Plan, data: Data, expected: Planned | None, folder: RunFolder, 
         for what, now, then in (
             ("rows are not those", found["data"]["rows"], began["data"]["rows"]),
             ("model is not the one", found["model"]["sha256"], began["model"]["sha256"]),
+            ("chat template is not the one", found["template"], began["template"]),
         ):
             if now != then:
                 raise UserError(f"the {what} {resume} began with", f"put back what was there, or {anew(folder.path)}")

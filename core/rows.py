@@ -93,7 +93,7 @@ def _read(source: DataSource, split: str, raw: Iterable[Any], objective: Objecti
     known: Recognised | None = None
     if columns:  # else nothing but unreadable rows: they say why
         try:
-            known = Recognised(columns, options.format, options.columns, objective.columns)
+            known = Recognised(columns, options.format, options.columns, objective.columns, objective.optional)
         except UserError as error:
             raise UserError(f"{source.origin(split, 0)}: {error.what}", error.fix) from None
     shares: list[float] = []

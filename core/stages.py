@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from core import weights
 from core.batch import LaidOut
 from core.context import RunContext, with_reference
-from core.contracts import Objective, Score
+from core.contracts import Example, Objective, Score
 from core.devices import first, ranks
 from core.errors import UserError
 from core.groups import groups
@@ -27,6 +27,7 @@ from core.layout import choose
 from core.memory import PeakMemory
 from core.micro_batches import batches, order, steps
 from core.plan import Plan
+from core.progress import timed
 from core.registry import AXES
 from core.returned import made_as, returned
 from core.row_file import row_key
@@ -96,22 +97,27 @@ def context(plan: Plan, data: Data, model: nn.Module) -> RunContext:
     )
 
 
-def reference(plan: Plan, model: nn.Module, data: Data, context: RunContext) -> None:
+def reference(plan: Plan, model: nn.Module, data: Data, context: RunContext, screen: Console | None = None) -> None:
     """The objective's reference values, by the model as it stands before the method is applied.
 
-    Each side as it is used: the rows to train on under autocast, those held out as they are measured, without.
+    Each side as it is used: rows to train on, and those of a validation pass, under autocast; those that are measured,
+    without.
     """
     if type(plan.objective).reference is Objective.reference:
         return
     layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
-    for encoded, as_trained in ((data.train, True), (data.validation, False)):
+
+    def seen(examples: Sequence[Example], as_trained: bool) -> Sequence[Example]:
         with autocast(plan, context, as_trained):
-            encoded.examples = with_reference(
-                model, encoded.examples, plan.objective, layout, context.pad, plan.options.batch_size
-            )
-    context.examples = data.train.examples
-    held_out = data.validation
-    context.referenced = {row_key(row): e for row, e in zip(held_out.rows, held_out.examples, strict=True)}
+            return with_reference(model, examples, plan.objective, layout, context.pad, plan.options.batch_size)
+
+    with nullcontext() if screen is None else timed(screen, "reference"):
+        data.train.examples = context.examples = seen(data.train.examples, as_trained=True)
+        held_out = data.validation
+        measured = seen(held_out.examples, as_trained=False)
+        if plan.config.trainer.limit_val_batches:
+            held_out.examples = seen(held_out.examples, as_trained=True)
+    context.referenced = {row_key(row): e for row, e in zip(held_out.rows, measured, strict=True)}
 
 
 def apply(plan: Plan, model: nn.Module, context: RunContext) -> nn.Module:
@@ -137,10 +143,12 @@ def loaders(
     screen.print(f"  trains {number:,} parameters ({share}), {context.total_steps:,} steps, layout {context.layout}")
     size, pad = plan.options.batch_size, context.pad
     trainer, seed = plan.config.trainer, plan.config.seed
-    same = bool(trainer.overfit_batches)
-    train = batches(data.train.examples, size, context.layout, pad, seed, trainer.limit, same, context.drawn)
+    same, least = bool(trainer.overfit_batches), plan.objective.smallest_batch
+    train = batches(
+        data.train.examples, size, context.layout, pad, seed, trainer.limit, same, context.drawn, least=least
+    )
     held_out = data.validation.examples
-    return train, batches(held_out, size, context.layout, pad, None) if len(held_out) else None
+    return train, batches(held_out, size, context.layout, pad, None, least=least) if len(held_out) else None
 
 
 def arguments(plan: Plan) -> dict[str, Any]:

@@ -73,7 +73,12 @@ def differing(before: Shared, after: Shared, usual: Collection[str] = ()) -> lis
     changed = [name for name in changed if name.rpartition(".")[0] in modules]
     for address, (name, _, held) in before.registries.items():
         _, _, holds = after.registries.get(address, ("", None, held))
-        changed += [f"{name}[{key!r}]" for key, _, now in _unequal(held, holds) if not _made_by_a_library(now)]
+        filled = "CACHE" in name  # what is new in one is the library's own doing; what is another is not
+        changed += [
+            f"{name}[{key!r}]"
+            for key, value, now in _unequal(held, holds)
+            if not _made_by_a_library(now) and not (filled and value is GONE)
+        ]
     changed += [name for name, value, now in _unequal(before.values, after.values) if value != now]
     return sorted(changed)
 

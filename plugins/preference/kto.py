@@ -36,11 +36,13 @@ LABELS: Mapping[Any, float] = {True: 1.0, False: 0.0, "true": 1.0, "false": 0.0,
 class KTO(Objective):
     """``w (1 - sigmoid(+-beta (log p/q - z)))``: q the model before training, z how far the model has moved.
 
-    ``z`` is the mean of ``log p/q`` over answers to other prompts, at least 0: a statistic of the micro-batch, so
+    ``z`` is the mean of ``log p/q`` over answers to other rows' prompts, at least 0: a statistic of the micro-batch, so
     accumulation changes it slightly.
     """
 
     columns: ClassVar[frozenset[str]] = frozenset({"messages|completion", "label"})
+    optional: ClassVar[frozenset[str] | None] = frozenset({"prompt", "tools"})
+    borrowed: ClassVar[frozenset[str]] = frozenset({"mismatched"})
     smallest_batch: ClassVar[int] = 2
     metric: ClassVar[str | None] = "preference"
 
@@ -48,13 +50,16 @@ class KTO(Objective):
         self.options = options
 
     def prepare_rows(self, rows: Dataset) -> Dataset:
-        """Give each row the answer of the one before it in its block, the first that of the last."""
+        """Give each row the answer of the one before it in its block, the first that of the last.
+
+        A row that would be alone in the last block belongs to the block before, else it would get its own answer.
+        """
         from datasets import Features, Json
 
         listed: list[Any] = [_split(row) for row in rows.to_list()]
-        size = self.options.block
-        for start in range(0, len(listed), size):
-            block = listed[start : start + size]
+        starts = [start for start in range(0, len(listed), self.options.block) if not start or start + 1 < len(listed)]
+        for start, end in zip(starts, [*starts[1:], len(listed)], strict=True):
+            block = listed[start:end]
             given = [row for row in block if row.get("completion")]  # the others are refused when they are encoded
             for row, before in zip(given, [*given[-1:], *given[:-1]], strict=True):
                 row["mismatched"] = before["completion"]

@@ -21,6 +21,7 @@ class Pairs(Objective):
     """Two sequences an example: the prompt with either answer, of which the answers are supervised."""
 
     columns: ClassVar[frozenset[str]] = frozenset({"chosen", "rejected"})
+    optional: ClassVar[frozenset[str] | None] = frozenset({"prompt", "tools"})
     metric: ClassVar[str | None] = "preference"
 
     def encode(self, row: Row, tokenizer: PreTrainedTokenizerBase) -> Example:

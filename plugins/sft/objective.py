@@ -21,6 +21,7 @@ class SFT(Objective):
     """``-sum_N w log p(token | all before)``, over the supervised tokens of the step."""
 
     columns: ClassVar[frozenset[str]] = frozenset({"messages|completion"})
+    optional: ClassVar[frozenset[str] | None] = frozenset({"prompt", "tools", "weight"})
 
     def __init__(self, options: SFTOptions) -> None:
         self.options = options

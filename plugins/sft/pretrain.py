@@ -16,6 +16,7 @@ class Pretrain(Objective):
     """``-sum_N log p(token | all before)`` over texts, each ended; long ones go on in further sequences."""
 
     columns: ClassVar[frozenset[str]] = frozenset({"text"})
+    optional: ClassVar[frozenset[str] | None] = frozenset()
     too_long: ClassVar[Literal["cut", "split"]] = "split"
 
     def __init__(self, options: PretrainOptions) -> None:

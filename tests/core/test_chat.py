@@ -62,6 +62,16 @@ def test_what_a_template_marks_behind_the_end_token_is_not_learned(templated):
     assert supervised(marked, chat_tokens(marked, [HELLO, HI, MORE, BYE])) == "Hi, you!<|im_end|>Bye.<|im_end|>"
 
 
+@pytest.mark.parametrize("said", ["Hi, you!", "two <|im_start|> three four"])
+def test_an_end_token_that_markers_leave_outside_is_learned_all_the_same(templated, said):
+    outside = templated(
+        QWEN_LIKE.replace(" + '<|im_end|>' }}{%- endgeneration %}", " }}{%- endgeneration %}{{- '<|im_end|>' }}")
+    )
+    assert outside.chat_template != QWEN_LIKE
+    tokens = chat_tokens(outside, [HELLO, {"role": "assistant", "content": said}])
+    assert supervised(outside, tokens) == f"{said}<|im_end|>"
+
+
 def test_a_first_token_that_swallows_the_header_s_space_is_learned(templated):
     spaced = "{% for m in messages %}{{ m.role + ': ' + m.content + '<|im_end|>' }}{% endfor %}"
     spaced = templated(spaced + "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}")

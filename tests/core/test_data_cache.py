@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import resource
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from core import data_cache, stages
+from core.cache import code_of, file_hash
 from core.compose import configure
 from core.errors import UserError
 from core.plan import make_plan
@@ -303,3 +305,23 @@ def test_two_runs_at_once_leave_one_good_entry(cache, work, tiny_model):
     found = read(tiny_model)
     assert work["encoded"] == 0
     assert str([example["completion"].ids for example in found.train.examples]) == said[0].strip()
+
+
+def test_the_code_of_a_part_is_its_package_and_what_it_builds_on(tmp_path, monkeypatch):
+    package = tmp_path / "acmeparts"
+    (package / "objectives").mkdir(parents=True)
+    for file, text in {
+        "__init__.py": "", "objectives/__init__.py": "", "text.py": "def clean(s): return s\n",
+        "objectives/mine.py": "from plugins.sft.objective import SFT\nclass Mine(SFT): pass\n",
+    }.items():  # fmt: skip
+        (package / file).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    from acmeparts.objectives.mine import Mine  # pyright: ignore[reportMissingImports]
+
+    part = object.__new__(Mine)
+    before = code_of(part)
+    assert before[0] == "Mine"
+    (package / "text.py").write_text("def clean(s): return s.upper()\n")
+    assert code_of(part) != before, "a helper elsewhere in its package"
+    base = Path(inspect.getfile(SFT)).parent
+    assert set(code_of(part)) > {file_hash(file) for file in base.glob("*.py")}, "the part of ours that it extends"

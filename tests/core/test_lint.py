@@ -12,7 +12,10 @@ from core.data import Facts, encode
 from core.errors import RowError, UserError
 from core.lint import lint
 from core.rows import prepared, read_rows
-from plugins.sft.options import PretrainOptions
+from plugins.preference.kto import KTO
+from plugins.preference.options import KTOOptions
+from plugins.sft.objective import SFT
+from plugins.sft.options import PretrainOptions, SFTOptions
 from plugins.sft.pretrain import Pretrain
 
 PRETRAIN = Pretrain(PretrainOptions(name="pretrain", label_smoothing=0.0, z_loss=0.0, neftune_alpha=0.0))
@@ -203,3 +206,60 @@ def test_columns_that_nothing_reads_are_named_whatever_they_are_called():
     assert line == r"columns that nothing reads: '[/red]', 'a\nb', " + "c" * 40 + r"..., '\udc00'"
     (line,) = lint(Facts(rows=1, unused=tuple(f"{i:03}" for i in range(100))), Facts(), 1.0, 8)
     assert line.endswith("018, 019 and 80 more")
+
+
+class Everything(SFT):
+    """As with ``objective.prompt_weight=1``: the line break that ChatML puts behind the end token is learned, too."""
+
+    def encode(self, row, tokenizer):
+        tokens = super().encode(row, tokenizer)["completion"]
+        return {"completion": Tokens(tokens.ids, [1.0] * len(tokens.ids))}
+
+
+def test_white_space_behind_the_end_token_is_no_end_that_lacks(tokenizer):
+    options = SFTOptions(name="sft", label_smoothing=0.0, z_loss=0.0, neftune_alpha=0.0, turns="all", prompt_weight=1.0)
+    rows = [{"messages": [{"role": "user", "content": f"What is {n}?"}, {"role": "assistant", "content": f"{n}"}]}
+            for n in range(4)]  # fmt: skip
+    for objective in (SFT(options), Everything(options)):
+        assert said(rows, tokenizer=tokenizer, objective=objective, tolerance=0.0) == []
+
+
+def labelled(numbers, label=None) -> list[dict[str, object]]:
+    return [
+        {"prompt": f"q{n}", "completion": f"a{n}", "label": n % 2 == 0 if label is None else label} for n in numbers
+    ]
+
+
+def kto():
+    return KTO(KTOOptions(name="kto", beta=0.1, desirable_weight=1.0, undesirable_weight=1.0, block=4))
+
+
+def test_rows_that_borrow_from_others_are_told_apart_by_their_own(tokenizer):
+    """KTO gives each row its neighbour's answer, which another order changes."""
+    assert said(labelled([0, 1, 2, 1, 3, 1]), tokenizer=tokenizer, objective=kto())[0] == (
+        "there twice: 2 rows to train (33.3%), first train row 4"
+    )
+    with pytest.raises(UserError, match="8 rows of 8 held out are trained on, too"):
+        said(labelled(range(8)), labelled(range(7, -1, -1)), tokenizer=tokenizer, objective=kto(), tolerance=0.5)
+
+
+@pytest.mark.parametrize(
+    ("objective", "row", "column"),
+    [
+        (SFT_, {"prompt": "a", "completion": "b", "label": False}, "label"),
+        (PRETRAIN, {"text": "a b c", "weight": "heavy"}, "weight"),
+        (kto(), {"prompt": "a", "completion": "b", "label": True, "weight": -5}, "weight"),
+    ],
+)
+def test_columns_that_the_objective_does_not_read_are_said(tokenizer, objective, row, column):
+    (*_, line) = said([row], tokenizer=tokenizer, objective=objective)
+    assert line == f"columns that nothing reads: {column}"
+
+
+def test_a_weight_that_the_objective_reads_is_not(tokenizer):
+    assert said([pair(1, weight=2)], tokenizer=tokenizer) == []
+
+
+def test_a_column_that_was_mapped_in_vain_is_an_error(tokenizer):
+    with pytest.raises(UserError, match=r"data\.columns\.weight=score: the objective does not read weight"):
+        said([{**labelled([1])[0], "score": 2}], tokenizer=tokenizer, objective=kto(), columns={"weight": "score"})

@@ -171,6 +171,13 @@ def test_another_model_is_noticed(stopped, tmp_path, tiny_model):
         resume(stopped)
 
 
+def test_another_chat_template_is_noticed(stopped):
+    lock = json.loads((stopped / "lock.json").read_text())
+    (stopped / "lock.json").write_text(json.dumps({**lock, "template": "0" * 64}))
+    with pytest.raises(UserError, match="the chat template is not the one"):
+        resume(stopped)
+
+
 @pytest.mark.parametrize("keep", [0, 1000, -100])
 def test_a_checkpoint_that_was_cut_off(stopped, keep):
     file = stopped / "checkpoints" / "last.ckpt"

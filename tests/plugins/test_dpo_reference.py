@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 import core
 from core.batch import lay_out
@@ -37,7 +38,8 @@ def test_the_first_loss_is_log_two_and_the_reference_is_asked_once(usual, quant,
 
     def counted(self, logprobs):
         found = of_batch(self, logprobs)
-        asked.append(len(found["reference_chosen"]))
+        if not isinstance(found["reference_chosen"], FakeTensor):  # the forecast asks without weights
+            asked.append(len(found["reference_chosen"]))
         return found
 
     monkeypatch.setattr(DPO, "reference", counted)

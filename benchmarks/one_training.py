@@ -35,7 +35,8 @@ class Job:
         quant: ``none`` or ``int4``.
         batch: Examples of a step.
         dtype: Of the base and of the products.
-        setting: Of trl: ``plain``, ``padding-free`` or ``packing``.
+        setting: Of trl: ``plain``, ``padding-free``, ``packing`` (as many tokens a step) or ``packing-8`` (as many
+            rows a step, now full ones).
     """
 
     who: str
@@ -139,9 +140,10 @@ def trl(job: Job, folder: Path) -> Taken:
     batch = job.batch
     if job.setting == "padding-free":
         more |= {"padding_free": True, "max_length": None}  # the rows are cut already
+    if job.setting in ("packing", "packing-8"):
+        more["packing"] = True
     if job.setting == "packing":  # about as many tokens a step as without
         total = sum(len(v) for example in examples for k, v in row(name, example).items() if k == "input_ids")
-        more["packing"] = True
         batch = max(1, round(job.batch * total / len(examples) / MAX_LENGTH))
     half = job.dtype == "bfloat16"
     arguments = classes(name)[1](

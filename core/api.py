@@ -26,7 +26,7 @@ from core.contracts import (
 )
 from core.errors import RowError, UserError
 from core.hookspecs import hookimpl
-from core.intervals import wilson
+from core.intervals import of_mean, wilson
 from core.options import DataOptions, MetricOptions, ModelOptions, OptimOptions, one_of, within
 from core.records import Part
 
@@ -55,7 +55,8 @@ __all__ = [
     "Batch", "Context", "DataOptions", "DataSource", "Example", "Head", "Loader", "LogProbs", "Loss", "Method",
     "Metric", "MetricOptions", "ModelFacts", "ModelOptions", "Objective", "Optim", "OptimOptions", "Part", "PeftMethod",
     "Quantizer", "Row", "RowError", "Score", "Tokens", "UserError", "answer_tokens", "chat_tokens", "completion_tokens",
-    "hookimpl", "model_facts", "model_folder", "one_of", "prompt_and_answer", "token_logprobs", "wilson", "within",
+    "hookimpl", "model_facts", "model_folder", "of_mean", "one_of", "prompt_and_answer", "token_logprobs", "wilson",
+    "within",
 ]  # fmt: skip
 
 

@@ -464,6 +464,7 @@ class Score:
         unit: ``"%"`` shows a share of 0 to 1 as a percentage; another stands behind the value, such as ``"words"``.
         of_rows: A value for each row, in their order, of which ``value`` is the mean or nearly: with them ``compare``
             tests two runs row by row.
+        also: Other values of the same measurement, shown under it, such as the margin under a share.
     """
 
     name: str
@@ -475,9 +476,23 @@ class Score:
     samples: Sequence[Mapping[str, str]] = ()
     unit: str = ""
     of_rows: Sequence[float] = ()
+    also: Sequence[Score] = ()
 
     def __post_init__(self) -> None:
         one_of(f"Score({self.name!r}).better", self.better, ("higher", "lower"))
+
+    @classmethod
+    def of_plain(cls, values: Mapping[str, Any]) -> Score:
+        """From what ``asdict`` gave.
+
+        Example:
+            >>> from dataclasses import asdict
+            >>> score = Score("rate", 0.5, 4, 0.2, 0.8, "higher", also=[Score("margin", 1.0, 4, 0.0, 2.0, "higher")])
+            >>> Score.of_plain(asdict(score)) == score
+            True
+        """
+        known: dict[str, Any] = {**values, "also": [cls.of_plain(one) for one in values.get("also", ())]}
+        return cls(**known)
 
     def shown(self, value: float) -> str:
         """One of its numbers as it is shown.

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -109,10 +110,15 @@ def show_scores(screen: Console, before: Score | None, after: Score | None) -> N
     table = Table(title=None, show_edge=False, pad_edge=False)
     for heading in ("", "before", "after"):
         table.add_column(heading)
-    table.add_row(f"{after.name} (n={after.n})", _value(before), _value(after))
+    for first, last in zip_longest(_values(before), _values(after)):
+        table.add_row(f"{(last or first).name} (n={(last or first).n})", _value(first), _value(last))
     screen.print(table)
     if after.samples:
         _show_samples(screen, before.samples if before else (), after.samples)
+
+
+def _values(score: Score | None) -> Sequence[Score]:
+    return () if score is None else (score, *score.also)
 
 
 def _value(score: Score | None) -> str:

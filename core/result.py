@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,14 +87,8 @@ class Result:
     def _score(self, split: str) -> Score | None:
         for line in self.metrics:
             if line["split"] == split:
-                keys = ("value", "n", "low", "high", "better")
-                return Score(
-                    name=line["metric"],
-                    **{k: line[k] for k in keys},
-                    samples=line.get("samples", ()),
-                    unit=line.get("unit", ""),
-                    of_rows=line.get("of_rows", ()),
-                )
+                known = {field.name for field in fields(Score)}
+                return Score.of_plain({"name": line["metric"]} | {k: v for k, v in line.items() if k in known})
         return None
 
     @property

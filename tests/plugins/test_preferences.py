@@ -5,6 +5,7 @@ Losses as trl's trainers compute them are compared in tests/core/test_trl_parity
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from statistics import mean
 from typing import Any
@@ -211,3 +212,26 @@ def test_a_validation_pass_without_training_says_what_training_says(tmp_path, ti
     for line in found:
         assert line["loss"] == pytest.approx(0.693147, abs=1e-5)
         assert line["rewards/accuracies"] == 0.5
+
+
+def test_the_margin_of_held_out_pairs_stands_under_the_share_on_the_right_side(tmp_path, tiny_model, capsys):
+    """And is what the objective logs of the same rows, with its interval, also when the run is read again."""
+    pairs = tiny.write_rows(tmp_path / "pairs.jsonl", tiny.rows_with(PAIRS)[:16])
+    result = core.train(
+        core.configure(
+            [f"model.path={tiny_model}", "model.dtype=float32", "method=lora", "objective=dpo", "data=jsonl",
+             f"data.train={pairs}", f"data.validation={pairs}", "data.tolerance=1", "trainer.accelerator=cpu",
+             "metric=preference", "optim.lr=1e-2", "trainer.limit_val_batches=1.0", f"run.dir={tmp_path}/dpo"]
+        )
+    )  # fmt: skip
+    validation = [line for line in result.metrics if line["split"] == "validation"][-1]
+    assert result.before is not None
+    assert result.after is not None
+    (before,), (after,) = result.before.also, result.after.also
+    assert (before.name, before.value, after.n) == ("margin", pytest.approx(0, abs=1e-6), 16)
+    assert after.value == pytest.approx(validation["rewards/margins"], rel=1e-4)
+    assert after.value > 0.01
+    assert after.low < after.value < after.high
+    assert core.load_run(result.folder).after == result.after
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("margin (n=16) ")]
+    assert re.fullmatch(rf"margin \(n=16\) +│ -?0.0000  \(.*\) +│ {after.value:.4f}  \(.*\) *", line)

@@ -13,6 +13,8 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
+from core.modules import find
+
 
 def cache_folder() -> Path:
     """``HOOKTUNE_CACHE``, else the user's cache directory."""
@@ -48,6 +50,12 @@ def note_down(file: Path, value: Mapping[str, Any]) -> None:
         fresh.replace(file)
 
 
+def stamp(path: Path) -> list[list[Any]]:
+    """Name, size and time of change of a file, or of each in a folder; nothing where there is none."""
+    files = sorted(path.glob("*")) if path.is_dir() else [path]
+    return [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file()]
+
+
 OURS = ("core", "plugins")
 
 
@@ -62,6 +70,14 @@ def code_of(part: Any) -> list[str]:
     classes = [base for base in cls.__mro__ if base.__module__.partition(".")[0] in (own, *OURS)]
     files = {file for base in classes for file in _beside(Path(inspect.getfile(base)), base.__module__)}
     return [cls.__qualname__, *(file_hash(file) for file in sorted(files))]
+
+
+def code_at(module: str) -> list[str]:
+    """The same for a module that is not imported."""
+    spec = find(module)
+    if spec is None or spec.origin is None:
+        return []
+    return [file_hash(file) for file in sorted(_beside(Path(spec.origin), module))]
 
 
 def _beside(file: Path, module: str) -> list[Path]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from core.batch import Layout, lay_out
 from core.contracts import Batch, Context, Example, Head, Loader, Loss, ModelFacts, Objective, Row
 from core.fitted import fitted
 from core.groups import members
-from core.logprobs import token_logprobs
 from core.returned import loss_of
-from core.row_file import Listed, row_key
+from core.row_file import row_key
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -111,36 +109,3 @@ class RunContext(Context):
         if self.counting:
             return Loader.wrap_peft(self.loader, model, config, self.adapter)
         return self.loader.wrap_peft(model, config, self.adapter)
-
-
-def with_reference(
-    model: nn.Module, examples: Sequence[Example], objective: Objective, layout: Layout, pad: int, size: int
-) -> Sequence[Example]:
-    """The examples with the objective's reference values as further numbers, computed by ``model`` as it stands.
-
-    In train mode with dropout off: int8 layers differ between the modes, and the loss must start where it should.
-    """
-    device = next(model.parameters()).device
-    dropouts = [(module, module.p) for module in model.modules() if isinstance(module, nn.Dropout)]
-    for module, _ in dropouts:
-        module.p = 0.0
-    was_training = model.training
-    model.train()
-    found: dict[str, array[float]] = {}
-    try:
-        for start in range(0, len(examples), size):
-            some = examples[start : start + size]
-            with torch.no_grad():
-                batch = lay_out(some, layout, pad).to(device)
-                values: Mapping[str, Tensor] = objective.reference(token_logprobs(model, batch))
-            for name, value in values.items():
-                found.setdefault(name, array("d")).extend(value.tolist())
-    finally:
-        model.train(was_training)
-        for module, p in dropouts:
-            module.p = p
-
-    def example(index: int) -> Example:
-        return {**examples[index], **{name: values[index] for name, values in found.items()}}
-
-    return Listed(example, range(len(examples)))

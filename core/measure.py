@@ -7,14 +7,13 @@ import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from torch import nn
 
-from core.cache import cache_folder, code_of, note_down
+from core.cache import cache_folder, code_of, note_down, stamp
 from core.context import RunContext
 from core.contracts import Row, Score
 from core.devices import first
@@ -65,13 +64,16 @@ def _contiguous_head(model: nn.Module) -> Generator[None]:
 def measure_before(
     plan: Plan, model: nn.Module, rows: Sequence[Row], context: RunContext, screen: Console
 ) -> Score | None:
-    """The same, from the cache when this base, quantizer, metric and rows were measured before."""
-    if plan.metric is None or not rows or plan.start.adapter is not None:
+    """The same, from the cache when this base, quantizer, metric and rows were measured before.
+
+    Not with an adapter to go on from, nor of weights that are in no folder and so may be others later.
+    """
+    if plan.metric is None or not rows or plan.start.adapter is not None or not stamp(plan.facts.path):
         return measure(plan, model, rows, context, screen, "before")
     file = cache_folder() / "before" / f"{_key(plan, rows)}.json"
     if file.exists():
         screen.print("before  [dim]measured by an earlier run[/dim]")
-        return Score(**json.loads(file.read_text()))
+        return Score.of_plain(json.loads(file.read_text()))
     score = measure(plan, model, rows, context, screen, "before")
     if score is not None:
         note_down(file, asdict(score))
@@ -85,7 +87,7 @@ def _key(plan: Plan, rows: Sequence[Row]) -> str:
         axis: [code_of(part), config.offers[axis].version, asdict(config.options[axis])] for axis, part in made.items()
     }
     what: Mapping[str, Any] = {
-        "model": [asdict(plan.start.model), _stamp(plan.facts.path)],
+        "model": [asdict(plan.start.model), stamp(plan.facts.path)],
         "parts": parts,
         "max_length": plan.options.max_length,
         "template": plan.tokenizer.chat_template,
@@ -95,8 +97,3 @@ def _key(plan: Plan, rows: Sequence[Row]) -> str:
         "device": "cuda" if torch.cuda.is_available() else "cpu",
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def _stamp(folder: Path) -> list[Any]:
-    """Size and time of each file of weights: another model in the same place is another one."""
-    return [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in sorted(folder.glob("*.safetensors"))]

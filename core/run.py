@@ -50,7 +50,7 @@ def train(config: Config, resume: Path | None = None, watch: Sequence[Callback] 
             model = load(plan, data.head, training=True)
         record(plan, data, expected, folder, resume)
         context = stages.context(plan, data, model)
-        stages.reference(plan, model, data, context, screen)
+        stages.reference(plan, model, data, context, screen, keep=True)
         before = measure_before(plan, model, data.validation.rows, context, screen)
         seed_everything(config.seed, verbose=False)
         model = stages.apply(plan, model, context)

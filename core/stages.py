@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -18,8 +18,8 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from core import weights
 from core.batch import LaidOut
-from core.context import RunContext, with_reference
-from core.contracts import Example, Objective, Score
+from core.context import RunContext
+from core.contracts import Score
 from core.devices import first, ranks
 from core.errors import UserError
 from core.groups import groups
@@ -27,10 +27,9 @@ from core.layout import choose
 from core.memory import PeakMemory
 from core.micro_batches import batches, order, steps
 from core.plan import Plan
-from core.progress import timed
+from core.reference import reference as reference
 from core.registry import AXES
 from core.returned import made_as, returned
-from core.row_file import row_key
 from core.rows import FEWEST_TO_HOLD_OUT
 from core.run_data import Data as Data
 from core.run_data import read as read
@@ -97,29 +96,6 @@ def context(plan: Plan, data: Data, model: nn.Module) -> RunContext:
     )
 
 
-def reference(plan: Plan, model: nn.Module, data: Data, context: RunContext, screen: Console | None = None) -> None:
-    """The objective's reference values, by the model as it stands before the method is applied.
-
-    Each side as it is used: rows to train on, and those of a validation pass, under autocast; those that are measured,
-    without.
-    """
-    if type(plan.objective).reference is Objective.reference:
-        return
-    layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
-
-    def seen(examples: Sequence[Example], as_trained: bool) -> Sequence[Example]:
-        with autocast(plan, context, as_trained):
-            return with_reference(model, examples, plan.objective, layout, context.pad, plan.options.batch_size)
-
-    with nullcontext() if screen is None else timed(screen, "reference"):
-        data.train.examples = context.examples = seen(data.train.examples, as_trained=True)
-        held_out = data.validation
-        measured = seen(held_out.examples, as_trained=False)
-        if plan.config.trainer.limit_val_batches:
-            held_out.examples = seen(held_out.examples, as_trained=True)
-    context.referenced = {row_key(row): e for row, e in zip(held_out.rows, measured, strict=True)}
-
-
 def apply(plan: Plan, model: nn.Module, context: RunContext) -> nn.Module:
     """What is trained, chosen or added, and held in float32."""
     model = returned(plan.method, "apply", plan.method.apply(model, context), nn.Module)
@@ -127,17 +103,12 @@ def apply(plan: Plan, model: nn.Module, context: RunContext) -> nn.Module:
     return model
 
 
-def autocast(plan: Plan, context: RunContext, as_trained: bool = True) -> AbstractContextManager[Any]:
-    """As in training: masters in float32 and layers in bfloat16 meet only under autocast."""
-    return torch.autocast(context.device.type, plan.dtype, enabled=as_trained and plan.dtype != torch.float32)
-
-
 def loaders(
     plan: Plan, data: Data, context: RunContext, model: nn.Module, screen: Console
 ) -> tuple[StatefulDataLoader[LaidOut], StatefulDataLoader[LaidOut] | None]:
     """Training and validation batches, in the quickest layout that is right for this model."""
     number = weights.trainable(model, plan)
-    with autocast(plan, context):
+    with weights.autocast(plan, context.device):
         context.layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
     share = weights.percent(number / plan.facts.parameters)
     screen.print(f"  trains {number:,} parameters ({share}), {context.total_steps:,} steps, layout {context.layout}")

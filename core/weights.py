@@ -35,6 +35,11 @@ def load(plan: Plan, head: Head, training: bool) -> nn.Module:
     return model
 
 
+def autocast(plan: Plan, device: torch.device, as_trained: bool = True) -> torch.autocast:
+    """As in training: masters in float32 and layers in bfloat16 meet only under autocast."""
+    return torch.autocast(device.type, plan.dtype, enabled=as_trained and plan.dtype != torch.float32)
+
+
 def on_gpu(plan: Plan) -> bool:
     """Whether there is a GPU that the run may use."""
     return torch.cuda.is_available() and plan.config.trainer.accelerator in ("auto", "gpu", "cuda")

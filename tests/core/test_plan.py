@@ -15,7 +15,7 @@ from core.cli import command
 from core.kept import kept_bytes
 from core.lesson import Lesson
 from core.plan import make_plan
-from core.weights import hold_masters, load
+from core.weights import autocast, hold_masters, load
 
 LLAMA_7B = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008,
@@ -77,7 +77,7 @@ def test_what_is_counted_is_what_autograd_keeps(tmp_path, tiny_model, method, dt
             kept[place] = tensor.untyped_storage()
         return tensor
 
-    with stages.autocast(plan, context):
+    with autocast(plan, context.device):
         plan.objective.loss(model, real)  # the first one finds out how the model ends
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             loss = plan.objective.loss(model, real)

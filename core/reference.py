@@ -1,0 +1,157 @@
+"""The objective's reference values, by the model as it stands before the method is applied: computed once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from core.batch import Layout, lay_out
+from core.cache import cache_folder, code_of, note_down, stamp
+from core.context import RunContext
+from core.contracts import Example, Head, Objective, Tokens
+from core.layout import choose
+from core.logprobs import token_logprobs
+from core.plan import Plan
+from core.progress import timed
+from core.row_file import Listed, row_key
+from core.run_data import Data
+from core.weights import autocast
+
+Values = Mapping[str, Sequence[float]]
+"""Name -> a value for each example."""
+
+
+def reference(
+    plan: Plan, model: nn.Module, data: Data, context: RunContext, screen: Console | None = None, keep: bool = False
+) -> None:
+    """Give the examples the values under the frozen model as further numbers.
+
+    Each side as it is used: rows to train on, and those of a validation pass, under autocast; those that are measured,
+    without.
+
+    Args:
+        plan: The run's parts.
+        model: Loaded and quantized, with the adapter that training goes on from.
+        data: Its examples are replaced.
+        context: Gets the examples, too.
+        screen: Says how long it took.
+        keep: Whether ``model`` is as ``plan`` loads it, so that an earlier run's values are right and the next run's.
+    """
+    if type(plan.objective).reference is Objective.reference:
+        return
+    layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
+    train, held_out = data.train.examples, data.validation.examples
+    asked = [(train, True), (held_out, False), *([(held_out, True)] if plan.config.trainer.limit_val_batches else [])]
+    files = [_file(plan, data, context, layout, *one) if keep else None for one in asked]
+    found = [_read(file, len(examples)) for file, (examples, _) in zip(files, asked, strict=True)]
+    if None not in found:
+        if screen is not None:
+            screen.print("reference  [dim]computed by an earlier run[/dim]")
+    else:
+        with nullcontext() if screen is None else timed(screen, "reference"):
+            for at, (examples, as_trained) in enumerate(asked):
+                if found[at] is None:
+                    with autocast(plan, context.device, as_trained):
+                        size = plan.options.batch_size
+                        found[at] = _computed(model, examples, plan.objective, layout, context.pad, size)
+                    _note(files[at], found[at])
+    trained, measured, *validated = (_with(e, v) for (e, _), v in zip(asked, found, strict=True))
+    data.train.examples = context.examples = trained
+    data.validation.examples = validated[0] if validated else held_out
+    context.referenced = {row_key(row): e for row, e in zip(data.validation.rows, measured, strict=True)}
+
+
+def _computed(
+    model: nn.Module, examples: Sequence[Example], objective: Objective, layout: Layout, pad: int, size: int
+) -> Values:
+    """In train mode with dropout off: int8 layers differ between the modes, and the loss must start where it should."""
+    device = next(model.parameters()).device
+    dropouts = [(module, module.p) for module in model.modules() if isinstance(module, nn.Dropout)]
+    for module, _ in dropouts:
+        module.p = 0.0
+    was_training = model.training
+    model.train()
+    found: dict[str, array[float]] = {}
+    try:
+        for start in range(0, len(examples), size):
+            some = examples[start : start + size]
+            with torch.no_grad():
+                batch = lay_out(some, layout, pad).to(device)
+                values: Mapping[str, Tensor] = objective.reference(token_logprobs(model, batch))
+            for name, value in values.items():
+                found.setdefault(name, array("d")).extend(value.tolist())
+    finally:
+        model.train(was_training)
+        for module, p in dropouts:
+            module.p = p
+    return found
+
+
+def _with(examples: Sequence[Example], values: Values | None) -> Sequence[Example]:
+    known = values or {}
+
+    def example(index: int) -> Example:
+        return {**examples[index], **{name: one[index] for name, one in known.items()}}
+
+    return Listed(example, range(len(examples)))
+
+
+# ------------------------------------------------------------------------------------------------------ kept in a file
+def _file(
+    plan: Plan, data: Data, context: RunContext, layout: Layout, examples: Sequence[Example], as_trained: bool
+) -> Path | None:
+    """Named after all that the values depend on; None where the weights are in no folder, so may be others later."""
+    config = plan.config
+    weights = stamp(plan.facts.path)
+    if not weights:
+        return None
+    made: dict[str, Any] = {"loader": plan.loader, "quant": plan.quantizer, "objective": plan.objective}
+    if plan.start.adapter is not None:
+        made["method"] = plan.method
+    what: Mapping[str, Any] = {
+        "model": [asdict(plan.start.model), weights, asdict(data.head)],
+        "seed": None if data.head == Head() else config.seed,  # a new head is random
+        "adapter": plan.start.adapter and [str(plan.start.adapter), stamp(plan.start.adapter)],
+        "parts": [[code_of(part), config.offers[a].version, asdict(config.options[a])] for a, part in made.items()],
+        "examples": _digest(examples),
+        "laid out": [layout, context.pad, plan.options.batch_size],
+        "computed": [as_trained and str(plan.dtype), context.device.type, torch.__version__],
+        "core": code_of(plan),
+    }
+    name = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return cache_folder() / "reference" / f"{name}.json"
+
+
+def _digest(examples: Sequence[Example]) -> str:
+    """Of the token ids: they are what a reference is asked about."""
+    found = hashlib.sha256()
+    for example in examples:
+        for name, value in example.items():
+            if isinstance(value, Tokens):
+                found.update(name.encode())
+                found.update(array("q", value.ids).tobytes())
+                found.update(array("d", value.loss_weights).tobytes())
+    return found.hexdigest()
+
+
+def _read(file: Path | None, number: int) -> Values | None:
+    with suppress(OSError, ValueError, LookupError, AttributeError, TypeError):  # damaged: it is computed again
+        values: Any = json.loads(file.read_text(encoding="utf-8"))["values"] if file is not None else {}
+        if file is not None and all(len(of_examples) == number for of_examples in values.values()):
+            return values
+    return None
+
+
+def _note(file: Path | None, values: Values | None) -> None:
+    if file is not None and values is not None:
+        note_down(file, {"values": {name: list(one) for name, one in values.items()}})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Message = Mapping[str, Any]
-log = logging.getLogger("hooktune")
 
 
 def chat_tokens(
@@ -55,6 +53,7 @@ def chat_tokens(
         template = _training_form(tokenizer)
         if template is None:
             raise
+        _reformed[tokenizer] = reformed(tokenizer) + 1
         return _by_prefixes(tokenizer, messages, tools, weights, template)
 
 
@@ -154,6 +153,14 @@ def _marked(tokenizer: Any) -> bool:
     return has_generation_markers(own)
 
 
+_reformed: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+
+
+def reformed(tokenizer: Any) -> int:
+    """Conversations so far that took trl's training form of the template, for it rewrites earlier turns."""
+    return _reformed.get(tokenizer, 0) if tokenizer is not None else 0
+
+
 _training_forms: WeakKeyDictionary[Any, tuple[str, str | None]] = WeakKeyDictionary()
 
 
@@ -168,8 +175,6 @@ def _training_form(tokenizer: Any) -> str | None:
             known = own, get_training_chat_template(tokenizer)
         except ValueError:  # a template that trl does not know
             known = own, None
-        if known[1] is not None:
-            log.warning("the chat template rewrites earlier turns: rows where it does take trl's training form of it")
         _training_forms[tokenizer] = known
     return known[1]
 

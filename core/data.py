@@ -65,6 +65,9 @@ class Facts:
         disordered: Conversations in which somebody speaks out of turn.
         unasked: Those in which the user says nothing.
         toolless: Rows with tools that the chat template leaves out.
+        reformed: Those whose earlier turns the template rewrites, so that trl's training form of it is taken.
+        alike: Cut rows in which answers that differ, such as chosen and rejected, are the same then.
+        unread: Keys of messages that the chat template does not read.
         first: Name of one of these counts -> where the first of its rows stands.
         tokens: All tokens.
         supervised: Those with a loss weight.
@@ -85,6 +88,9 @@ class Facts:
     disordered: int = 0
     unasked: int = 0
     toolless: int = 0
+    reformed: int = 0
+    alike: int = 0
+    unread: Sequence[str] = ()
     first: dict[str, str] = field(default_factory=dict[str, str])
     tokens: int = 0
     supervised: int = 0
@@ -146,6 +152,7 @@ def _encode_side(rows: Rows, encoder: Encoder, path: Path | None) -> tuple[Encod
     facts = Facts(rows.format, rows.unused, rows=len(rows.rows))
     bad: dict[int, Bad] = {}
     systems: set[str | None] = set()
+    unread: set[str] = set()
     writer = Writer(path)
     try:
         for chunk in chunks(encoder, enumerate(rows.rows), len(rows.rows)):
@@ -155,12 +162,14 @@ def _encode_side(rows: Rows, encoder: Encoder, path: Path | None) -> tuple[Encod
             for kind, which in chunk.odd.items():
                 _count(facts, kind, rows, which)
             systems |= chunk.systems
+            unread |= chunk.unread
             writer.write(chunk.batch)
     except OfRowError as error:  # of the model or its template; the row shows where it was seen
         raise UserError(f"{rows.origins[error.row]}: {error.what}", error.fix) from None
     file = writer.close()
     good = [i for i in range(len(rows.rows)) if i not in bad]
     facts.skipped, facts.bad = len(bad), named(list(bad.values()))
+    facts.unread = sorted(unread)
     facts.system = systems.pop() if len(systems) == 1 else None
     firsts = np.unique(file.column(HASH), return_index=True)[1]
     _count(facts, "duplicates", rows, np.delete(file.column(ROW), firsts).tolist())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from core.chat import mentions
+from core.chat import mentions, reformed
 from core.contracts import Example, Objective, Row, Tokens
 from core.errors import RowError, UserError
 from core.example_file import record_batch
@@ -39,6 +39,10 @@ class Limits:
     split: bool
 
 
+READ = {"role", "content", "weight"}
+"""Keys of a message that are read whatever the chat template says."""
+
+
 class TooLongError(RowError):
     """The prompt alone fills ``data.max_length``.
 
@@ -61,7 +65,8 @@ class Chunk:
         tokens: All tokens of the examples.
         supervised: Those with a loss weight.
         odd: Name of a count in ``core.data.Facts`` -> the rows that are counted.
-        system: Index of a row -> its system message, where it differs from that of the row before.
+        systems: The system messages that the rows begin with, None for none.
+        unread: Keys of messages that nothing reads.
     """
 
     batch: pa.RecordBatch | None = None
@@ -70,6 +75,7 @@ class Chunk:
     supervised: int = 0
     odd: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     systems: set[str | None] = field(default_factory=set["str | None"])
+    unread: set[str] = field(default_factory=set[str])
 
 
 class Encoder:
@@ -124,13 +130,16 @@ class Encoder:
         if isinstance(row, RowError):
             raise row
         _check_columns(row, self.objective)
+        reformed_before = reformed(self.tokenizer)
         example = self.objective.encode(row, self.tokenizer)
         _check_ids(example, self.limits.vocabulary)
         _check_learned(example, row, self.limits)
         pieces = fitted(example, self.limits.max_length, self.limits.split)
         pieces = [piece for piece in pieces if len(pieces) == 1 or _learned(piece)]
-        for name in self._oddities(row, example):
+        odd = [*self._oddities(row, example), *(["reformed"] if reformed(self.tokenizer) > reformed_before else [])]
+        for name in odd:
             found.odd.setdefault(name, []).append(index)
+        found.unread |= self._unread(row)
         for value in (value for piece in pieces for value in piece.values() if isinstance(value, Tokens)):
             found.tokens += len(value.ids)
             found.supervised += len(value.loss_weights) - value.loss_weights.count(0)
@@ -140,6 +149,8 @@ class Encoder:
         cut = not self.limits.split and _longest(example) > self.limits.max_length
         if cut:
             yield "truncated"
+            if self._alike(example):
+                yield "alike"
         elif self.limits.must_learn and self._goes_on(example):
             yield "endless"
         first: Any = getattr(self.tokenizer, "bos_token_id", None)
@@ -150,6 +161,17 @@ class Encoder:
         if row.get("tools") and not mentions(self.tokenizer, "tools"):
             yield "toolless"
         yield from oddities(conversation(row))
+
+    def _alike(self, example: Example) -> bool:
+        """Whether sequences that differ, such as chosen and rejected, are the same once they are cut."""
+        own = [value for name, value in example.items() if name not in self.objective.borrowed]
+        whole = {tuple(value.ids) for value in own if isinstance(value, Tokens)}
+        return len({ids[: self.limits.max_length] for ids in whole}) < len(whole)
+
+    def _unread(self, row: Row) -> set[str]:
+        """Keys of the row's messages that neither the chat template nor anything of ours reads."""
+        keys = {str(key) for message in conversation(row) for key, value in message.items() if value is not None}
+        return {key for key in keys - READ if not mentions(self.tokenizer, key)}
 
     def _goes_on(self, example: Example) -> bool:
         """Whether some sequence's last learned token is none that ends it, white space left out."""

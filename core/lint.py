@@ -31,6 +31,8 @@ def lint(train: Facts, held_out: Facts, tolerance: float, max_length: int) -> It
         ("disordered", "with roles out of order", ""),
         ("unasked", "in which the user says nothing", ""),
         ("toolless", "with tools that the chat template leaves out", ""),
+        ("reformed", "with earlier turns that the chat template rewrites, so trl's training form of it is taken", ""),
+        ("alike", "with answers that are the same once they are cut", ""),  # cut ones, which are bounded above
     )
     for name, what, mend in kinds:
         found = [Found(facts, name, side) for facts, side in ((train, "to train"), (held_out, "held out"))]
@@ -46,6 +48,8 @@ def lint(train: Facts, held_out: Facts, tolerance: float, max_length: int) -> It
             yield f"{what}: {counts}" + "".join(one.places for one in found)
     if train.unused:
         yield f"columns that nothing reads: {listed(train.unused)}"
+    if unread := sorted({*train.unread, *held_out.unread}):
+        yield f"keys of messages that the chat template leaves out: {listed(unread)}"
 
 
 class Found:

@@ -82,7 +82,7 @@ class KTO(Objective):
         return {"completion": completion, "mismatched": other, "label": _label(row.get("label"))}
 
     def check_examples(self, examples: Sequence[Example]) -> Iterable[str]:
-        """Labels of both kinds, in a proportion that the weights make up for.
+        """Labels of both kinds, in a proportion that the weights make up for, and one an answer.
 
         Raises:
             UserError: all labels are the same.
@@ -102,6 +102,8 @@ class KTO(Objective):
                 f"{liked:,} answers are liked, {others:,} are not: the paper advises "
                 f"objective.undesirable_weight={most / 1.33:.2g} to {most:.2g}"
             )
+        if torn := _torn(examples):
+            yield f"answers labelled both true and false: {torn:,}"
 
     def reference(self, logprobs: LogProbs) -> Mapping[str, Tensor]:
         """Log-probability of either answer under the model before training."""
@@ -138,6 +140,15 @@ def _measures(
         found[f"rewards/{name}"] = ((rewards_B * mask_B).sum(), number)
         found[f"logps/{name}"] = ((logps_B * mask_B).sum(), number)
     return found
+
+
+def _torn(examples: Sequence[Example]) -> int:
+    """Answers to the same prompt that one row likes and another does not."""
+    labels: dict[int, int] = {}
+    for example in examples:
+        answer = hash(tuple(example["completion"].ids))  # pyright: ignore[reportAttributeAccessIssue]  # tokens
+        labels[answer] = labels.get(answer, 0) | (2 if example["label"] else 1)
+    return sum(1 for kinds in labels.values() if kinds == 3)
 
 
 def _split(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from core.data import Facts, encode
 from core.errors import RowError, UserError
 from core.lint import lint
 from core.rows import prepared, read_rows
+from plugins.preference.dpo import DPO
 from plugins.preference.kto import KTO
-from plugins.preference.options import KTOOptions
+from plugins.preference.options import DPOOptions, KTOOptions
 from plugins.sft.objective import SFT
 from plugins.sft.options import PretrainOptions, SFTOptions
 from plugins.sft.pretrain import Pretrain
@@ -263,3 +264,37 @@ def test_a_weight_that_the_objective_reads_is_not(tokenizer):
 def test_a_column_that_was_mapped_in_vain_is_an_error(tokenizer):
     with pytest.raises(UserError, match=r"data\.columns\.weight=score: the objective does not read weight"):
         said([{**labelled([1])[0], "score": 2}], tokenizer=tokenizer, objective=kto(), columns={"weight": "score"})
+
+
+def test_pairs_that_are_the_same_once_they_are_cut_are_counted(tokenizer):
+    """They are told apart by nothing that is trained."""
+    dpo = DPO(DPOOptions(name="dpo", beta=0.1, loss="sigmoid", label_smoothing=0.0, length_normalised=False))
+    long = "two " * 40
+    rows = [{"prompt": f"q{n}", "chosen": f"{long}{end}", "rejected": f"{long}no"} for n, end in enumerate(["a", "b"])]
+    rows.append({"prompt": "q", "chosen": f"yes {long}", "rejected": f"no {long}"})
+    cut, alike = said(rows, tokenizer=tokenizer, objective=dpo, max_length=30)
+    assert cut == "cut to data.max_length=30: 3 rows to train (100.0%), first train row 1"
+    assert alike == "with answers that are the same once they are cut: 2 rows to train (66.7%), first train row 1"
+    assert said(rows, tokenizer=tokenizer, objective=dpo, max_length=200) == []
+
+
+def test_keys_of_messages_that_the_template_leaves_out_are_named(tokenizer):
+    def row(**more):
+        return {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", **more}]}
+
+    assert said([row(weight=0.5), row(name=None)], tokenizer=tokenizer)[1:] == []
+    *_, line = said([row(reasoning_content="Hm.", train=False)], [row(name="Ann")], tokenizer=tokenizer)
+    assert line == "keys of messages that the chat template leaves out: name, reasoning_content, train"
+    thinking = deepcopy(tokenizer)
+    thinking.chat_template = tokenizer.chat_template + "{# message.reasoning_content #}"
+    *_, line = said([row(reasoning_content="Hm.", train=False)], tokenizer=thinking)
+    assert line == "keys of messages that the chat template leaves out: train"
+
+
+def test_answers_that_one_row_likes_and_another_does_not_are_counted(tokenizer):
+    rows = [*labelled([1, 2, 3, 4]), *labelled([1, 2], label=True)]
+    found = encode(
+        [prepared(rows_, kto()) for rows_ in read_rows(Listed(rows), kto(), options(holdout=0.0), 0)],
+        kto(), tokenizer, options(), 1000, Head(),
+    )  # fmt: skip
+    assert list(kto().check_examples(found[0].examples))[-1] == "answers labelled both true and false: 1"

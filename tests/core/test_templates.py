@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.chat import chat_tokens
+from core.chat import chat_tokens, reformed
 from core.errors import RowError
 from plugins.sft.objective import SFT
 from plugins.sft.options import SFTOptions
@@ -189,12 +189,14 @@ def test_what_the_model_is_shown_is_what_its_own_template_writes(templated, name
         assert list(chat_tokens(tokenizer, messages).ids) == own
 
 
-def test_where_earlier_turns_lose_their_thoughts_trls_form_is_taken_and_said(templated, caplog):
+def test_where_earlier_turns_lose_their_thoughts_trls_form_is_taken_and_counted(templated):
     tokenizer = copy.deepcopy(templated("qwen3"))
     thought = "<think>\nHm.\n</think>\n\n"
+    chat_tokens(tokenizer, conversation(None, [("a", thought + "b")]))
+    assert reformed(tokenizer) == 0
     tokens = chat_tokens(tokenizer, conversation(None, [("a", thought + "b"), ("c", thought + "d")]))
     assert learned(tokenizer, tokens) == [(f"{thought}b<|im_end|>", 1.0), (f"{thought}d<|im_end|>", 1.0)]
-    assert "rewrites earlier turns" in caplog.text
+    assert reformed(tokenizer) == 1
 
 
 # ---------------------------------------------------------------------------------------------------------- tool calls

@@ -9,7 +9,8 @@ from core.devices import first
 from core.errors import UserError, shortened
 from core.plan import Plan
 from core.plan_screen import gigabytes
-from core.planned import Planned, planned
+from core.planned import Planned
+from core.planning import planned
 from core.run_data import Data
 
 log = logging.getLogger("hooktune")

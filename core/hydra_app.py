@@ -13,6 +13,7 @@ import hydra
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
@@ -45,6 +46,13 @@ def use_folders(registry: Registry) -> None:
     PluginFolders.folders = [str(folder.path) for folder in registry.conf_dirs]
     if PluginFolders not in Plugins.instance().discover(SearchPathPlugin):
         Plugins.instance().register(PluginFolders)
+    _in_place_of_theirs()
+
+
+def _in_place_of_theirs() -> None:
+    """Our yaml of another package's launcher or sweeper stands for its own, which Hydra would take for a schema."""
+    for file in sorted((CONF / "hydra").glob("*/*.yaml")):
+        ConfigStore.instance().repo.get("hydra", {}).get(file.parent.name, {}).pop(file.name, None)
 
 
 def compose_tree(typed: Sequence[str], registry: Registry) -> tuple[DictConfig, dict[str, str]]:

@@ -5,21 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from core import plan_fit, plan_probe, plan_ranks
 from core.compose import configure
 from core.errors import UserError
-from core.loading import import_first
+from core.plan_kept import plan_once
 from core.plan_screen import lines
-from core.quiet import hush
 from core.verb_flags import take_flags
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from core.contracts import Loader
-    from core.options import ModelOptions
     from core.planned import Planned
 
 
@@ -46,13 +41,7 @@ def plan(argv: Sequence[str]) -> int:
 
 
 def _planned(overrides: Sequence[str]) -> Planned:
-    config = configure(list(overrides))
-    hush()
-    import_first(config.offers.values())
-    from core.plan import make_plan
-    from core.planned import planned
-
-    return planned(make_plan(config, tokenizer_of=_if_there))
+    return plan_once(configure(list(overrides)))
 
 
 def _alone(what: str, flags: Collection[str]) -> None:
@@ -64,11 +53,3 @@ def _show(found: Iterable[str]) -> int:
     for line in found:
         print(line, flush=True)
     return 0
-
-
-def _if_there(loader: Loader, source: ModelOptions) -> PreTrainedTokenizerBase:
-    """The tokenizer, or None where only the model's config has been fetched."""
-    try:
-        return loader.tokenizer(source)
-    except UserError:
-        return cast("Any", None)

@@ -2,64 +2,95 @@
 
 from __future__ import annotations
 
-import copy
-import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
 
 from core import capabilities
-from core.compose import Config, composed, from_composed
+from core.compose import Config, composed
 from core.discovery import discover
 from core.errors import UserError
-from core.hydra_app import run_hydra, translate
+from core.hydra_app import compose_tree, run_hydra, translate
 from core.normalise import normalise
 from core.overrides import disabled, parse, quoted
-from core.registry import Registry
-from core.sweep_job import run_job
+from core.plan_kept import plan_once
+from core.plan_screen import gigabytes
+from core.sweep_extras import check_extras, chosen_as_it_goes
+from core.sweep_job import patches
 from core.sweep_report import close
-from core.sweep_table import Job, SweepTable
+from core.sweep_table import SweepTable
+from core.sweep_task import Task
 from core.trainer_options import TrainerOptions
 
 
 def sweep(typed: Sequence[str]) -> int:
-    """Run every combination.
+    """Run every combination, or those that another sweeper chooses.
 
     Returns:
         0 when all were done, 1 when one failed or was refused.
 
     Raises:
-        UserError: a name, key or value of some job is wrong; nothing was run.
+        UserError: a name, key or value of some job is wrong, or a package is missing; nothing was run.
     """
-    registry = discover(disabled(parse(typed)))
+    check_extras(typed)
+    without = disabled(parse(typed))
+    registry = discover(without)
     lines = normalise(typed, registry, multirun=True)
-    jobs = combinations(lines)
-    configs = [composed(job, registry) for job in jobs]
+    compose_tree([line for line in lines if _hydras(line)], registry)  # what is wrong in them is said now
+    as_it_goes = chosen_as_it_goes(lines)
+    jobs = [] if as_it_goes else combinations(lines)
+    configs = [composed(job, registry) for job in (examples(lines) if as_it_goes else jobs)]
     for config in configs:
         _check_devices(config.trainer)
     table = SweepTable(_folder(lines))
-    _say_refused(configs)
+    if not as_it_goes:
+        _say_what_is_planned(configs)
     kept = [line for line in lines if not line.startswith("run.dir=")]
     own = [f"{key}={quoted(table.folder)}" for key in ("run.dir", "hydra.sweep.dir")]
     try:
-        run_hydra(["-m", *kept, *own], registry, lambda tree: _one(tree, table, jobs, registry))
+        run_hydra(["-m", *kept, *own], registry, Task(table, jobs, without, registry))
+    except ValueError as error:  # a sweeper that has no value to choose by
+        if not as_it_goes or any(job.after is not None for job in table.jobs()):
+            raise
+        raise UserError(f"no job gave a value to choose by: {error}", "see what they printed above") from error
     finally:
         done = close(table)
     return 0 if len(done) >= max(len(jobs), 1) and all(job.state == "done" for job in done) else 1
 
 
-def _say_refused(configs: Sequence[Config]) -> None:
-    """Which jobs will be refused is said before the first one starts."""
+def _say_what_is_planned(configs: Sequence[Config]) -> None:
+    """Which jobs will be refused, and what the others need, before the first one starts.
+
+    Raises:
+        UserError: one of the others could not begin.
+    """
     refused = [i for i, c in enumerate(configs) if next(capabilities.problems(c.offers, capabilities.words()), None)]
-    if configs:
-        which = f", of which {len(refused)} cannot work: {', '.join(map(str, refused))}" if refused else ""
-        print(f"{len(configs)} jobs{which}", flush=True)
+    which = f", of which {len(refused)} cannot work: {', '.join(map(str, refused))}" if refused else ""
+    print(f"{len(configs)} jobs{which}", flush=True)
+    needs = {
+        number: found for number, c in enumerate(configs) if number not in refused and (found := _needs(number, c))
+    }
+    if needs:
+        most = max(needs, key=lambda number: needs[number]["total"])
+        total, there = (gigabytes(needs[most][term]) for term in ("total", "there"))
+        print(f"job {most} needs the most memory, about {total} of {there}", flush=True)
+
+
+def _needs(number: int, config: Config) -> Mapping[str, int] | None:
+    """Bytes of memory, term by term; None where that cannot be counted here, which the job says when it begins."""
+    if patches(config):  # what alters libraries does so in a process of its own
+        return None
+    try:
+        return plan_once(config).memory
+    except UserError as error:
+        raise UserError(f"job {number}: {error.what}", error.fix) from error
+    except Exception:
+        return None
 
 
 def _check_devices(trainer: TrainerOptions) -> None:
@@ -72,7 +103,7 @@ def _check_devices(trainer: TrainerOptions) -> None:
 
 
 def combinations(lines: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job, as Hydra's basic sweeper makes them; none when another sweeper chooses.
+    """The overrides of each job, as Hydra's basic sweeper makes them.
 
     Raises:
         UserError: a range that only another sweeper can take values from.
@@ -81,20 +112,50 @@ def combinations(lines: Sequence[str]) -> list[list[str]]:
         >>> combinations(["method=lora,full", "seed=1"])
         [['method=lora', 'seed=1'], ['method=full', 'seed=1']]
     """
-    if any(line.startswith("hydra/sweeper") for line in lines):
-        return []
+    return [list(job) for job in product(*_choices(lines))]
+
+
+def examples(lines: Sequence[str]) -> list[list[str]]:
+    """Jobs that a sweeper might choose, so that all is looked at: each choice, the ends of an interval.
+
+    Example:
+        >>> examples(["method=lora,full", "optim.lr=interval(0.1,1)"])
+        [['method=lora', 'optim.lr=0.1'], ['method=full', 'optim.lr=0.1'], ['method=lora', 'optim.lr=1']]
+    """
+    choices = _choices(lines, intervals=True)
+    first = [values[0] for values in choices]
+    others = [[*first[:at], value, *first[at + 1 :]] for at, values in enumerate(choices) for value in values[1:]]
+    return [first, *others]
+
+
+def _choices(lines: Sequence[str], intervals: bool = False) -> list[list[str]]:
+    """What each override may be in a job; those of Hydra's own left out."""
     choices: list[list[str]] = []
     for override in parse(lines):
         line = override.input_line or ""
-        if line.startswith(("hydra.", "hydra/")):
+        if _hydras(line):
             continue
         try:
-            values = override.sweep_string_iterator() if override.is_sweep_override() else None
-            key = override.get_key_element()
-            choices.append([line] if values is None else [f"{key}={value}" for value in values])
+            choices.append(
+                [f"{override.get_key_element()}={value}" for value in _values(override, intervals)] or [line]
+            )
         except HydraException as error:
             raise UserError(f"{line}: {translate(error).what}", f"{override.key_or_group}=A,B,C") from error
-    return [list(job) for job in product(*choices)]
+    return choices
+
+
+def _hydras(line: str) -> bool:
+    return line.lstrip("+~").startswith(("hydra.", "hydra/"))
+
+
+def _values(override: Override, intervals: bool) -> list[Any]:
+    """Nothing where it is no sweep; the ends of an interval, which Hydra itself cannot take values from."""
+    if not override.is_sweep_override():
+        return []
+    if intervals and override.is_interval_sweep():
+        ends: Any = override.value()
+        return [ends.start, ends.end]
+    return list(override.sweep_string_iterator())
 
 
 def _folder(lines: Sequence[str]) -> Path:
@@ -108,27 +169,3 @@ def _folder(lines: Sequence[str]) -> Path:
     if folder.is_file() or (folder.exists() and any(folder.iterdir())):
         raise UserError(f"{folder} is there and not empty", "run.dir=FOLDER that is new")
     return folder
-
-
-def _one(tree: DictConfig, table: SweepTable, jobs: Sequence[Sequence[str]], registry: Registry) -> float | None:
-    """Run one job; whatever happens to it, the others run."""
-    hydra = HydraConfig.get()
-    typed = [line for line in hydra.overrides.task if not line.startswith("run.dir=")]
-    job = Job(int(hydra.job.num), " ".join(typed), "stopped")
-    print(f"\njob {job.job}: {job.overrides}", flush=True)
-    table.begin(jobs)
-    try:
-        run_job(_config(tree, typed, table.folder / str(job.job), registry), job)
-    finally:
-        table.add(job)
-    # outside the except blocks, where the error held the failed job's model
-    gc.collect()
-    return job.after
-
-
-def _config(tree: DictConfig, typed: Sequence[str], folder: Path, registry: Registry) -> Config:
-    own = copy.deepcopy(tree)
-    OmegaConf.set_struct(own, False)
-    own.run.dir = str(folder).replace("${", "\\${")
-    choices = {axis: name for axis, name in HydraConfig.get().runtime.choices.items() if not axis.startswith("hydra/")}
-    return from_composed(own, choices, [*typed, f"run.dir={quoted(folder)}"], registry)

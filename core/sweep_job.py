@@ -18,7 +18,7 @@ from core.resume import resume as go_on
 from core.sweep_table import Job
 
 
-def _patches(config: Config) -> bool:
+def patches(config: Config) -> bool:
     """Whether a part alters libraries for the whole process, which the other jobs share."""
     return any(offer.part.patches or offer.part.import_first for offer in config.offers.values())
 
@@ -43,28 +43,33 @@ def _apart(config: Config, resume: Path | None) -> Result:
     return core.load_run(str(config.run_dir))
 
 
-def run_job(config: Config, job: Job, resume: Path | None = None) -> None:
+def run_job(config: Config, job: Job, resume: Path | None = None) -> float | None:
     """Train, and note in ``job`` how it went; only a signal stops the other jobs.
 
     Args:
         config: The job's.
         job: What is filled in.
         resume: The stopped run's folder to go on in.
+
+    Returns:
+        The metric after training, its negative where less is better: more is better, whatever it is. None without one.
     """
+    worth = None
     try:
         capabilities.check(config.offers, capabilities.words(), config.registry)
     except UserError as error:
         job.state = "refused"
         print(f"refused: {error.what}; {error.fix}", file=sys.stderr)
-        return
+        return None
     began = time.monotonic()
     try:
-        result: Any = _apart(config, resume) if _patches(config) else _here(config, resume)
+        result: Any = _apart(config, resume) if patches(config) else _here(config, resume)
         job.state, job.seconds, job.peak_memory = "done", result.seconds, result.peak_memory
         for split, score in (("before", result.before), ("after", result.after)):
             if score is not None:
                 job.metric = score.name
                 setattr(job, split, score.value)
+                worth = score.value if score.better == "higher" else -score.value
     except UserError as error:
         job.state = "failed"
         print(error, file=sys.stderr)
@@ -73,3 +78,4 @@ def run_job(config: Config, job: Job, resume: Path | None = None) -> None:
         traceback.print_exc()
     finally:
         job.seconds = job.seconds or round(time.monotonic() - began, 3)
+    return worth if job.state == "done" else None

@@ -19,6 +19,7 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; }
 table { border-collapse: collapse; font-size: 14px; } td, th { padding: .25em .8em; text-align: left;
   border-bottom: 1px solid #ddd; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; } h1, .key { overflow-wrap: anywhere; }
 .done { color: #1a7f37; } .failed, .refused, .stopped { color: #9a3412; }
 svg { width: 100%; max-width: 52em; height: auto; } svg text { font: 11px system-ui, sans-serif; fill: #444; }
 .grid { stroke: #e4e4e4; } .key span { display: inline-block; margin-right: 1.2em; }
@@ -27,7 +28,8 @@ svg { width: 100%; max-width: 52em; height: auto; } svg text { font: 11px system
 
 PAGE = """<!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><title>{title}</title><style>{style}</style></head>
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title><style>{style}</style></head>
 <body>
 <h1>{title}</h1>
 {body}
@@ -107,13 +109,13 @@ def _counted(jobs: Sequence[Job]) -> str:
 
 
 def _table(jobs: Sequence[Job]) -> str:
-    lines = ["<table><tr>" + "".join(f"<th>{name}</th>" for name in COLUMNS) + "</tr>"]
+    lines = ['<div class="wide"><table><tr>' + "".join(f"<th>{name}</th>" for name in COLUMNS) + "</tr>"]
     for job, differs in zip(jobs, what_differs(jobs), strict=True):
         texts = [f'<td class="number">{job.job}</td>', f"<td>{escape(differs)}</td>"]
         texts += [f'<td class="{job.state}">{job.state}</td>', f"<td>{escape(job.metric)}</td>"]
         texts += [f'<td class="number">{escape(cell)}</td>' for cell in cells(job)[2:]]
         lines.append("<tr>" + "".join(texts) + "</tr>")
-    return "\n".join([*lines, "</table>"])
+    return "\n".join([*lines, "</table></div>"])
 
 
 def grouped(jobs: Sequence[Job]) -> list[Group]:

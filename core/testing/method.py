@@ -13,6 +13,7 @@ from torch import nn
 
 from core.contracts import Context, Method
 from core.errors import Interrupted, UserError
+from core.forecast import forecast
 from core.resume import resume
 from core.stop import StopOnSignal
 from core.testing.claims import NEAR, Claims, gap, trained_names
@@ -48,6 +49,14 @@ class MethodContract(Claims, OnRealWeights):
         assert set(gradients) <= trained
         if "partial-gradients" not in self.words:
             assert sorted(trained - {name for name, gradient in gradients.items() if gradient.any()}) == []
+
+    def test_what_it_trains_is_counted_without_weights(self) -> None:
+        """``plan`` applies it to a model of shapes, and finds as many parameters as are trained then."""
+        rig = Rig(self.usual())
+        counted = forecast(rig.plan, rig.data)
+        trained = [p for p in Rig(self.usual()).applied()[0].parameters() if p.requires_grad]
+        assert counted.trained == sum(p.numel() for p in trained)
+        assert counted.memory.trained == 4 * counted.trained, "in float32"
 
     def test_what_is_not_trained_stays_as_it_was(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Word ``adapter``: the base's weights are bit for bit the same after a run, its callbacks included."""

@@ -236,6 +236,8 @@ def sweep(monkeypatch, tmp_path):
         return SimpleNamespace(before=None, after=None, seconds=1.5, peak_memory=10**9)
 
     monkeypatch.setitem(vars(core), "train", train)
+    memory = {"total": 10**9, "there": 4 * 10**9}
+    monkeypatch.setattr("core.sweep.plan_once", lambda config: SimpleNamespace(memory=memory))
 
     def run(*typed: str):
         from core.cli import command
@@ -323,7 +325,8 @@ def test_a_signal_ends_the_sweep_and_leaves_its_lines(sweep, tmp_path, monkeypat
 
 def test_jobs_that_cannot_work_are_said_before_the_first_starts(sweep, capsys):
     sweep("method=full,lora", "quant=none,int4")
-    assert capsys.readouterr().out.startswith("4 jobs, of which 1 cannot work: 1\n\njob 0: ")
+    said = "4 jobs, of which 1 cannot work: 1\njob 0 needs the most memory, about 1.00 GB of 4.00 GB\n\njob 0: "
+    assert capsys.readouterr().out.startswith(said)
 
 
 def test_what_is_missing_or_failed_is_run_later(sweep, tmp_path, monkeypatch, capsys):

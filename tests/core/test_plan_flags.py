@@ -135,7 +135,7 @@ def test_what_cannot_be_counted_is_said_and_trained(usual, tmp_path, monkeypatch
 
 
 def test_too_little_memory_is_warned_of(usual, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("core.planned._there", lambda plan: 1_000_000)
+    monkeypatch.setattr("core.planning._there", lambda plan: 1_000_000)
     core.train(core.configure([*usual, "method=lora", "trainer.max_steps=1", f"run.dir={tmp_path}/run"]))
     assert re.search(r"about 0\.\d\d GB of memory are needed, and there are 0\.00 GB", caplog.text)
 

@@ -487,11 +487,11 @@ class Score:
 
         Example:
             >>> from dataclasses import asdict
-            >>> score = Score("rate", 0.5, 4, 0.2, 0.8, "higher", also=[Score("margin", 1.0, 4, 0.0, 2.0, "higher")])
+            >>> score = Score("rate", 0.5, 4, 0.2, 0.8, "higher", also=(Score("margin", 1.0, 4, 0.0, 2.0, "higher"),))
             >>> Score.of_plain(asdict(score)) == score
             True
         """
-        known: dict[str, Any] = {**values, "also": [cls.of_plain(one) for one in values.get("also", ())]}
+        known: dict[str, Any] = {**values, "also": tuple(cls.of_plain(one) for one in values.get("also", ()))}
         return cls(**known)
 
     def shown(self, value: float) -> str:

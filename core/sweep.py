@@ -120,7 +120,7 @@ def examples(lines: Sequence[str]) -> list[list[str]]:
 
     Example:
         >>> examples(["method=lora,full", "optim.lr=interval(0.1,1)"])
-        [['method=lora', 'optim.lr=0.1'], ['method=full', 'optim.lr=0.1'], ['method=lora', 'optim.lr=1']]
+        [['method=lora', 'optim.lr=0.1'], ['method=full', 'optim.lr=0.1'], ['method=lora', 'optim.lr=1.0']]
     """
     choices = _choices(lines, intervals=True)
     first = [values[0] for values in choices]

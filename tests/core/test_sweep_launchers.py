@@ -34,6 +34,7 @@ def sweep(cli, tmp_path, tiny_model, rows_jsonl) -> Callable[..., tuple[Any, lis
 JOBS = ["method=lora,full", "quant=none,int8", "plugins.disable=[adapters]"]
 
 
+@pytest.mark.slow
 def test_joblib_runs_jobs_side_by_side_as_the_basic_one_does_one_by_one(sweep, tmp_path):
     done, lines = sweep(*JOBS, "hydra/launcher=joblib", "hydra.launcher.verbose=5", OMP_NUM_THREADS="1")
     assert done.returncode == 1, done.stderr  # full cannot run with int8
@@ -48,6 +49,7 @@ def test_joblib_runs_jobs_side_by_side_as_the_basic_one_does_one_by_one(sweep, t
     assert [(line["state"], line["after"]) for line in lines] == [(line["state"], line["after"]) for line in again]
 
 
+@pytest.mark.slow
 def test_a_failed_job_stops_no_other_side_by_side(sweep):
     done, lines = sweep("method=lora", "optim.lr=1e38,1e-3", "trainer.detect_anomaly=true", "hydra/launcher=joblib")
     assert done.returncode == 1
@@ -55,6 +57,7 @@ def test_a_failed_job_stops_no_other_side_by_side(sweep):
     assert states == {1e38: "failed", 1e-3: "done"}
 
 
+@pytest.mark.slow
 def test_submitit_starts_each_job_as_a_cluster_would(sweep, tmp_path):
     done, lines = sweep("method=full", "quant=none,int8", "hydra/launcher=submitit_local")
     assert done.returncode == 1, done.stderr
@@ -79,6 +82,7 @@ def test_optuna_makes_the_metric_better_whichever_way_that_is(sweep, tmp_path):
     assert best["best_params"]["optim.lr"] == pytest.approx(losses[min(losses)])
 
 
+@pytest.mark.slow
 def test_optuna_goes_on_past_jobs_that_cannot_work(sweep):
     done, lines = sweep("method=lora,full", "quant=int8", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=5")
     assert done.returncode == 1

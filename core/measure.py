@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from core.cache import cache_folder, code_of, note_down, stamp
+from core.cache import cache_folder, code_of, name_of, note_down, stamp
 from core.context import RunContext
 from core.contracts import Row, Score
 from core.devices import first
@@ -96,4 +95,4 @@ def _key(plan: Plan, rows: Sequence[Row]) -> str:
         "torch": torch.__version__,
         "device": "cuda" if torch.cuda.is_available() else "cpu",
     }
-    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return name_of(what)

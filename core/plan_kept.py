@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from contextlib import suppress
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 
-from core.cache import cache_folder, code_at, file_hash, note_down, stamp
+from core import verdicts
+from core.cache import cache_folder, code_at, file_hash, name_of, note_down, stamp
 from core.compose import Config
 from core.errors import UserError
 from core.loading import import_first
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from core.contracts import Loader
     from core.options import ModelOptions
-
-HERE = Path(__file__).parent
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "lightning", "bitsandbytes", "datasets")
 """Whose version changes what is read or counted."""
@@ -85,12 +83,11 @@ def _file(config: Config) -> Path | None:
         ],
         "model": [asdict(start.model), weights],
         "rows": rows,
-        "core": [file_hash(one) for one in sorted([*HERE.glob("*.py"), HERE / "tested.json"])],
+        "core": [*code_at(__name__), file_hash(verdicts.FILE)],
         "packages": [metadata.version(name) for name in PACKAGES],
         "machine": _machine(),
     }
-    name = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
-    return cache_folder() / "plans" / f"{name}.json"
+    return cache_folder() / "plans" / f"{name_of(what)}.json"
 
 
 def _machine() -> list[Any]:

@@ -16,7 +16,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from core.batch import Layout, lay_out
-from core.cache import cache_folder, code_of, note_down, stamp
+from core.cache import cache_folder, code_of, name_of, note_down, stamp
 from core.context import RunContext
 from core.contracts import Example, Head, Objective, Tokens
 from core.layout import choose
@@ -55,18 +55,17 @@ def reference(
     asked = [(train, True), (held_out, False), *([(held_out, True)] if plan.config.trainer.limit_val_batches else [])]
     files = [_file(plan, data, context, layout, *one) if keep else None for one in asked]
     found = [_read(file, len(examples)) for file, (examples, _) in zip(files, asked, strict=True)]
-    if None not in found:
-        if screen is not None:
-            screen.print("reference  [dim]computed by an earlier run[/dim]")
-    else:
-        with nullcontext() if screen is None else timed(screen, "reference"):
-            for at, (examples, as_trained) in enumerate(asked):
-                if found[at] is None:
-                    with autocast(plan, context.device, as_trained):
-                        size = _together(plan, as_trained)
-                        found[at] = _computed(model, examples, plan.objective, layout, context.pad, size)
-                    _note(files[at], found[at])
-    trained, measured, *validated = (_with(e, v) for (e, _), v in zip(asked, found, strict=True))
+    if screen is not None and None not in found:
+        screen.print("reference  [dim]computed by an earlier run[/dim]")
+    with nullcontext() if screen is None or None not in found else timed(screen, "reference"):
+        for at, (examples, as_trained) in enumerate(asked):
+            if found[at] is None:
+                with autocast(plan, context.device, as_trained):
+                    size = _together(plan, as_trained)
+                    found[at] = values = _computed(model, examples, plan.objective, layout, context.pad, size)
+                if (file := files[at]) is not None:
+                    note_down(file, {"values": {name: list(one) for name, one in values.items()}})
+    trained, measured, *validated = (_with(e, v or {}) for (e, _), v in zip(asked, found, strict=True))
     data.train.examples = context.examples = trained
     data.validation.examples = validated[0] if validated else held_out
     context.referenced = {row_key(row): e for row, e in zip(data.validation.rows, measured, strict=True)}
@@ -103,11 +102,9 @@ def _together(plan: Plan, as_trained: bool) -> int:
     return plan.options.batch_size if as_trained else plan.objective.smallest_batch
 
 
-def _with(examples: Sequence[Example], values: Values | None) -> Sequence[Example]:
-    known = values or {}
-
+def _with(examples: Sequence[Example], values: Values) -> Sequence[Example]:
     def example(index: int) -> Example:
-        return {**examples[index], **{name: one[index] for name, one in known.items()}}
+        return {**examples[index], **{name: one[index] for name, one in values.items()}}
 
     return Listed(example, range(len(examples)))
 
@@ -134,8 +131,7 @@ def _file(
         "computed": [as_trained and str(plan.dtype), context.device.type, torch.__version__],
         "core": code_of(plan),
     }
-    name = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
-    return cache_folder() / "reference" / f"{name}.json"
+    return cache_folder() / "reference" / f"{name_of(what)}.json"
 
 
 def _digest(examples: Sequence[Example]) -> str:
@@ -151,13 +147,10 @@ def _digest(examples: Sequence[Example]) -> str:
 
 
 def _read(file: Path | None, number: int) -> Values | None:
+    if file is None:
+        return None
     with suppress(OSError, ValueError, LookupError, AttributeError, TypeError):  # damaged: it is computed again
-        values: Any = json.loads(file.read_text(encoding="utf-8"))["values"] if file is not None else {}
-        if file is not None and all(len(of_examples) == number for of_examples in values.values()):
+        values: Any = json.loads(file.read_text(encoding="utf-8"))["values"]
+        if all(len(of_examples) == number for of_examples in values.values()):
             return values
     return None
-
-
-def _note(file: Path | None, values: Values | None) -> None:
-    if file is not None and values is not None:
-        note_down(file, {"values": {name: list(one) for name, one in values.items()}})

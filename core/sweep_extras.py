@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 
 from core.errors import UserError
+from core.modules import find
 
 EXTRAS: Mapping[str, tuple[str, str, str]] = {
     "hydra/launcher=joblib": ("hydra_joblib_launcher", "hydra-joblib-launcher", "joblib"),
@@ -24,15 +24,8 @@ def check_extras(typed: Sequence[str]) -> None:
     """
     for line in typed:
         module, distribution, extra = EXTRAS.get(line.lstrip("+"), ("", "", ""))
-        if module and not _there(f"hydra_plugins.{module}"):
+        if module and find(f"hydra_plugins.{module}") is None:
             raise UserError(f"{line}: {distribution} is not installed", f"pip install 'hooktune[{extra}]'")
-
-
-def _there(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # not even the namespace
-        return False
 
 
 def chosen_as_it_goes(typed: Sequence[str]) -> bool:

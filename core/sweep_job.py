@@ -69,7 +69,8 @@ def run_job(config: Config, job: Job, resume: Path | None = None) -> float | Non
             if score is not None:
                 job.metric = score.name
                 setattr(job, split, score.value)
-                worth = score.value if score.better == "higher" else -score.value
+        if (after := result.after) is not None:
+            worth = after.value if after.better == "higher" else -after.value
     except UserError as error:
         job.state = "failed"
         print(error, file=sys.stderr)

@@ -10,6 +10,7 @@ import tempfile
 import venv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,26 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from core.testing import tiny
 
     return tiny.write_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def reference_asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pairs DPO's reference was asked about each time; the forecast, which has no weights, left out."""
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    from plugins.preference.dpo import DPO
+
+    asked: list[int] = []
+    of_batch = DPO.reference
+
+    def counted(self: DPO, logprobs: Any) -> Any:
+        found = of_batch(self, logprobs)
+        if not isinstance(found["reference_chosen"], FakeTensor):
+            asked.append(len(found["reference_chosen"]))
+        return found
+
+    monkeypatch.setattr(DPO, "reference", counted)
+    return asked
 
 
 @pytest.fixture

@@ -74,6 +74,10 @@ BROKEN = {
         "            if parameter.requires_grad:\n                parameter.register_hook(lambda given: given * 0)\n"
         "        return model", "twenty_steps",
     ),
+    "miscounts": (
+        "method", "method.py", "        return model", "        if model.device.type != 'meta':\n            "
+        "model.lm_head.weight.requires_grad_(True)\n        return model", "what_it_trains_is_counted",
+    ),
     "reckons": (
         "method", "method.py", "        return model", "        self.sums = [p.detach().numpy().sum() for p in "
         "model.parameters()]\n        return model", "it_trains_on_a_base_in_bfloat16",

@@ -10,18 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor
 
 import core
 from core.batch import lay_out
 from core.logprobs import token_logprobs
 from core.testing import tiny
 from core.testing.rig import Rig
-from plugins.preference.dpo import DPO
 
 
 @pytest.fixture
-def asked(tmp_path, tiny_model, monkeypatch) -> Callable[..., int]:
+def asked(tmp_path, tiny_model, monkeypatch, reference_asked) -> Callable[..., int]:
     """``asked(...)`` trains two steps and says how many examples the reference was asked about."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOOKTUNE_CACHE", str(tmp_path / "cache"))
@@ -29,22 +27,12 @@ def asked(tmp_path, tiny_model, monkeypatch) -> Callable[..., int]:
     pairs = tiny.rows_with(["prompt", "chosen", "rejected"])
     tiny.write_rows(tmp_path / "pairs.jsonl", pairs[:16])
     tiny.write_rows(tmp_path / "held_out.jsonl", pairs[16:24])
-    seen: list[int] = []
-    of_batch = DPO.reference
-
-    def counted(self, logprobs):
-        found = of_batch(self, logprobs)
-        if not isinstance(found["reference_chosen"], FakeTensor):  # the forecast asks without weights
-            seen.append(len(found["reference_chosen"]))
-        return found
-
-    monkeypatch.setattr(DPO, "reference", counted)
 
     def run(**changes: str) -> int:
-        seen.clear()
+        reference_asked.clear()
         overrides = [f"{key.replace('__', '.')}={value}" for key, value in (SETTINGS | changes).items()]
         run.result = core.train(core.configure(overrides))
-        return sum(seen)
+        return sum(reference_asked)
 
     return run
 

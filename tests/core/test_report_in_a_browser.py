@@ -1,4 +1,4 @@
-"""The page of a sweep in a browser: nothing is cut off, covered, fetched or wrong on a narrow screen or in the dark."""
+"""The page of a sweep in a browser: nothing is cut off, covered or fetched, on a wide screen or a narrow one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ document.body.dataset.found = JSON.stringify(found);
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
-    """Twelve jobs: two methods with three seeds each, two settings with one, one that failed and two refused."""
+    """Twelve jobs: three methods with three seeds each, one that failed and two that were refused."""
     lines: list[list[Any]] = []
     for number in range(9):
         method = ("lora", "adapters", "full")[number // 3]

@@ -123,7 +123,7 @@ def test_a_typo_stops_it_before_the_first_job(tmp_path, monkeypatch, capsys, typ
 @pytest.mark.parametrize("typed", EXTRAS)
 def test_a_missing_package_is_said_in_two_lines(tmp_path, monkeypatch, capsys, typed):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("core.sweep_extras.find_spec", lambda name: None)
+    monkeypatch.setattr("core.sweep_extras.find", lambda name: None)
     assert command(["-m", typed, "seed=0,1"]) == 2
     what, fix = capsys.readouterr().err.strip().splitlines()
     _, distribution, extra = EXTRAS[typed]

@@ -46,8 +46,8 @@ def lint(train: Facts, held_out: Facts, tolerance: float, max_length: int) -> It
         if any(one.count for one in found):
             counts = "; ".join(str(one) for one in found if one.count)
             yield f"{what}: {counts}" + "".join(one.places for one in found)
-    if train.unused:
-        yield f"columns that nothing reads: {listed(train.unused)}"
+    if unused := sorted({*train.unused, *held_out.unused}):
+        yield f"columns that nothing reads: {listed(unused)}"
     if unread := sorted({*train.unread, *held_out.unread}):
         yield f"keys of messages that the chat template leaves out: {listed(unread)}"
 

@@ -88,16 +88,17 @@ def _read(source: DataSource, split: str, raw: Iterable[Any], objective: Objecti
     """Rows one after the other into a file, so that no more than a few are in memory."""
     rows = iter(raw if options.max_rows is None or split != "train" else islice(raw, options.max_rows))
     first = list(islice(rows, LOOKED_AT))
-    columns = sorted({key for row in first if isinstance(row, Mapping) for key in row})
+    columns = {key for row in first if isinstance(row, Mapping) for key in row}
     file = RowFile()
     known: Recognised | None = None
     if columns:  # else nothing but unreadable rows: they say why
         try:
-            known = Recognised(columns, options.format, options.columns, objective.columns, objective.optional)
+            known = Recognised(sorted(columns), options.format, options.columns, objective.columns, objective.optional)
         except UserError as error:
             raise UserError(f"{source.origin(split, 0)}: {error.what}", error.fix) from None
     shares: list[float] = []
     for index, row in enumerate(chain(first, rows)):
+        columns.update(row if isinstance(row, Mapping) else ())
         file.append(_one(row, known, options), source.origin(split, index))
         shares.append(source.share(split, index))
     every = range(len(file))

@@ -5,7 +5,8 @@ Shapes: B pairs of a batch, N supervised tokens of both answers.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, relu
@@ -39,6 +40,16 @@ class Pairs(Objective):
         if chosen.ids == rejected.ids:
             raise RowError("rejected", "gives the same tokens as chosen")
         return {"chosen": chosen, "rejected": rejected}
+
+    def check_examples(self, examples: Sequence[Example]) -> Iterable[str]:
+        """Pairs of which another row says the opposite: together they teach nothing."""
+        pairs: set[tuple[int, int]] = set()
+        for example in examples:
+            either: list[Any] = [example["chosen"], example["rejected"]]
+            chosen, rejected = (hash(tuple(tokens.ids)) for tokens in either)
+            pairs.add((chosen, rejected))
+        if both := sum((rejected, chosen) in pairs for chosen, rejected in pairs) // 2:
+            yield f"pairs that are there the other way round, too: {both:,}"
 
 
 def losses(loss: str, margin_B: Tensor, beta: float, smoothing: float) -> Tensor:

@@ -350,3 +350,10 @@ def test_an_error_of_the_template_names_the_row_it_was_seen_at(tokenizer):
     broken.chat_template = "{% for message in messages %}"
     with pytest.raises(UserError, match="train row 1: the model's chat template is broken"):
         encoding([pair()], broken)
+
+
+def test_a_column_of_a_late_row_is_named():
+    """A set that is mixed in stands behind the first hundred rows, too."""
+    rows = [pair() for _ in range(120)]
+    train, held_out = read_rows(Listed([*rows, pair(wieght=1)], [pair(contxt=2)]), SFT_, options(), 0)
+    assert (train.unused, held_out.unused) == (("wieght",), ("contxt",))

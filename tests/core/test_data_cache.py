@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,8 +141,6 @@ def test_another_tokenizer_or_template_is_another_entry(cache, work, tiny_model,
 
 @pytest.mark.parametrize("axis", ["objective", "data"])
 def test_another_version_of_a_part_is_another_entry(cache, work, tiny_model, axis):
-    from dataclasses import replace
-
     plan = make_plan(configure(overrides(tiny_model)))
     newer = {**plan.config.offers, axis: replace(plan.config.offers[axis], version="99")}
     assert data_cache.key(plan, "rows") == data_cache.key(plan, "rows")
@@ -149,6 +148,25 @@ def test_another_version_of_a_part_is_another_entry(cache, work, tiny_model, axi
         plan, "rows"
     )
     assert data_cache.key(plan, "other rows") != data_cache.key(plan, "rows")
+
+
+def test_another_release_is_another_entry(cache, work, tiny_model, monkeypatch):
+    """Of this project and of the packages that render templates; and ids are checked against a vocabulary."""
+    plan = make_plan(configure(overrides(tiny_model)))
+    known = data_cache.key(plan, "rows")
+    smaller = replace(plan, facts=replace(plan.facts, vocabulary=plan.facts.vocabulary - 1))
+    assert data_cache.key(smaller, "rows") != known
+    version, code_of = data_cache.version, data_cache.code_of
+    for package in ("transformers", "trl"):
+        with monkeypatch.context() as patched:
+            patched.setattr(data_cache, "version", lambda name, of=package: "99" if name == of else version(name))
+            assert data_cache.key(plan, "rows") != known
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            data_cache, "code_of", lambda part: ["other"] if type(part) is data_cache.Facts else code_of(part)
+        )
+        assert data_cache.key(plan, "rows") != known
+    assert data_cache.key(plan, "rows") == known
 
 
 def test_another_objective_is_another_entry(cache, tiny_model):

@@ -5,6 +5,7 @@ Losses as trl's trainers compute them are compared in tests/core/test_trl_parity
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from statistics import mean
@@ -21,6 +22,7 @@ from core.contracts import Tokens
 from core.testing import tiny
 from core.testing.rig import Rig
 from plugins.preference.kto import KTO
+from plugins.preference.orpo import _log1mexp
 
 PAIRS = ("prompt", "chosen", "rejected")
 
@@ -193,6 +195,32 @@ def test_kto_gives_each_row_the_answer_of_the_one_before_it_in_its_block(rig):
         prepared = objective.prepare_rows(Dataset.from_list(rows)).to_list()
         assert [row["mismatched"] for row in prepared] == [f"a{i}" for i in pairs]
         assert [row["completion"] for row in prepared] == [f"a{i}" for i in range(number)]
+
+
+@pytest.mark.parametrize("lost", [None, ""])
+def test_kto_gives_no_row_an_answer_that_is_not_there(rig, lost):
+    rig, _ = rig("kto", columns=("prompt", "completion", "label"))
+    answers = ["a0", lost, "a2", "a3"]  # the second is refused when it is encoded
+    rows = [{"prompt": f"q{i}", "completion": answer, "label": True} for i, answer in enumerate(answers)]
+    prepared = rig.plan.objective.prepare_rows(Dataset.from_list(rows)).to_list()
+    assert [row["mismatched"] for row in prepared if row["completion"]] == ["a3", "a0", "a2"]
+
+
+def test_pairs_that_say_the_opposite_are_counted(rig):
+    rig, _ = rig("dpo")
+    one, other, *_ = rig.data.train.examples
+    turned = {**one, "chosen": one["rejected"], "rejected": one["chosen"]}
+    assert list(rig.plan.objective.check_examples([one, other, one])) == []
+    said = list(rig.plan.objective.check_examples([one, turned, other, one]))
+    assert said == ["pairs that are there the other way round, too: 1"]
+
+
+@pytest.mark.parametrize("x", [-1e-6, -1e-3, -0.5, -1.0, -20.0])
+def test_the_odds_of_a_near_certainty_are_exact(x):
+    """In float32, where ``1 - exp(x)`` keeps a digit or none; ``math`` has sixteen."""
+    found = float(_log1mexp(torch.tensor([x]))[0])
+    x = float(torch.tensor(x))
+    assert found == pytest.approx(math.log(-math.expm1(x)), rel=1e-5)
 
 
 def test_a_validation_pass_without_training_says_what_training_says(tmp_path, tiny_model, monkeypatch):

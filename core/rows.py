@@ -88,7 +88,7 @@ def _read(source: DataSource, split: str, raw: Iterable[Any], objective: Objecti
     """Rows one after the other into a file, so that no more than a few are in memory."""
     rows = iter(raw if options.max_rows is None or split != "train" else islice(raw, options.max_rows))
     first = list(islice(rows, LOOKED_AT))
-    columns = {key for row in first if isinstance(row, Mapping) for key in row}
+    columns = set[str]().union(*map(_columns, first))
     file = RowFile()
     known: Recognised | None = None
     if columns:  # else nothing but unreadable rows: they say why
@@ -98,7 +98,7 @@ def _read(source: DataSource, split: str, raw: Iterable[Any], objective: Objecti
             raise UserError(f"{source.origin(split, 0)}: {error.what}", error.fix) from None
     shares: list[float] = []
     for index, row in enumerate(chain(first, rows)):
-        columns.update(row if isinstance(row, Mapping) else ())
+        columns |= _columns(row)
         file.append(_one(row, known, options), source.origin(split, index))
         shares.append(source.share(split, index))
     every = range(len(file))
@@ -110,6 +110,11 @@ def _read(source: DataSource, split: str, raw: Iterable[Any], objective: Objecti
         file.hashes,
         None if all(share == 1 for share in shares) else shares,
     )
+
+
+def _columns(row: Any) -> set[str]:
+    """Names in a row; keys that are no text have none."""
+    return {key for key in row if isinstance(key, str)} if isinstance(row, Mapping) else set()
 
 
 def _one(row: Any, known: Recognised | None, options: DataOptions) -> Row | RowError:

@@ -15,7 +15,7 @@ from core.contracts import Example, Head, Objective, Row
 from core.encoding import Encoder, Limits, OfRowError
 from core.encoding_pool import chunks
 from core.errors import UserError
-from core.example_file import HASH, ROW, ExampleFile, Writer
+from core.example_file import HASH, PROMPT, ROW, ExampleFile, Writer
 from core.options import DataOptions
 from core.row_file import Listed
 from core.rows import Rows
@@ -62,9 +62,11 @@ class Facts:
         doubled: Rows that begin with the first token (BOS) twice.
         duplicates: Examples that are there already.
         shared: Examples held out that are trained on, too.
+        asked: Others held out whose prompt is trained on with another answer.
         disordered: Conversations in which somebody speaks out of turn.
         unasked: Those in which the user says nothing.
         toolless: Rows with tools that the chat template leaves out.
+        spelt: Rows whose text spells a special token of the tokenizer's, which becomes that token.
         reformed: Those whose earlier turns the template rewrites, so that trl's training form of it is taken.
         alike: Cut rows in which answers that differ, such as chosen and rejected, are the same then.
         unread: Keys of messages that the chat template does not read.
@@ -85,9 +87,11 @@ class Facts:
     doubled: int = 0
     duplicates: int = 0
     shared: int = 0
+    asked: int = 0
     disordered: int = 0
     unasked: int = 0
     toolless: int = 0
+    spelt: int = 0
     reformed: int = 0
     alike: int = 0
     unread: Sequence[str] = ()
@@ -137,7 +141,10 @@ def encode(
     if bad and (options.on_bad_row == "stop" or nothing_left):
         raise refusal(bad, sum(len(rows.rows) for rows in sides), nothing_left)
     for side, rows, file in zip(found[1:], sides[1:], files[1:], strict=True):
-        _count(side.facts, "shared", rows, file.column(ROW)[np.isin(file.column(HASH), files[0].column(HASH))])
+        shared = np.isin(file.column(HASH), files[0].column(HASH))
+        asked = np.isin(file.column(PROMPT), files[0].column(PROMPT)) & (file.column(PROMPT) != 0)
+        _count(side.facts, "shared", rows, file.column(ROW)[shared])
+        _count(side.facts, "asked", rows, file.column(ROW)[asked & ~shared])
     return found
 
 

@@ -16,7 +16,8 @@ from core.example_file import record_batch
 from core.fitted import fitted
 from core.formats import of_file
 from core.messages import conversation, oddities
-from core.special import special_ids
+from core.options import COLUMNS
+from core.special import special_ids, writes_special
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -146,8 +147,7 @@ class Encoder:
         return pieces
 
     def _oddities(self, row: Row, example: Example) -> Iterator[str]:
-        cut = not self.limits.split and _longest(example) > self.limits.max_length
-        if cut:
+        if not self.limits.split and _longest(example) > self.limits.max_length:
             yield "truncated"
             if self._alike(example):
                 yield "alike"
@@ -160,6 +160,8 @@ class Encoder:
             yield "doubled"
         if row.get("tools") and not mentions(self.tokenizer, "tools"):
             yield "toolless"
+        if writes_special(self.tokenizer, {c: v for c, v in row.items() if c in COLUMNS}):
+            yield "spelt"
         yield from oddities(conversation(row))
 
     def _alike(self, example: Example) -> bool:
@@ -204,7 +206,6 @@ class OfRowError(UserError):
         return type(self), (self.what, self.fix, self.row)
 
 
-# ------------------------------------------------------------------------------------------------------- one example
 def _check_columns(row: Row, objective: Objective) -> None:
     for needed in sorted(objective.columns):
         if not any(row.get(column) is not None for column in needed.split("|")):

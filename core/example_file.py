@@ -19,8 +19,8 @@ from core.contracts import Example, Tokens
 from core.errors import UserError
 from core.row_file import Listed
 
-ROW, HASH = "\0row", "\0hash"
-"""Columns of ours: which row an example is of, and its content."""
+ROW, HASH, PROMPT = "\0row", "\0hash", "\0prompt"
+"""Columns of ours: which row an example is of, its content, and what it holds before its last answer (0: nothing)."""
 
 IDS, RUNS, WEIGHTS = "\0ids", "\0runs", "\0weights"
 """Behind the name of a sequence."""
@@ -45,6 +45,7 @@ def record_batch(examples: Sequence[Example], rows: Sequence[int], borrowed: Col
         columns[name + WEIGHTS] = pa.array([weights for _, weights in runs], pa.list_(pa.float32()))
     columns[ROW] = pa.array(rows, pa.int64())
     columns[HASH] = pa.array([_hash(e, borrowed) for e in examples], pa.uint64())
+    columns[PROMPT] = pa.array([_prompt(e, borrowed) for e in examples], pa.uint64())
     return pa.RecordBatch.from_pydict(columns)
 
 
@@ -68,6 +69,18 @@ def _hash(example: Example, borrowed: Collection[str]) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
+def _prompt(example: Example, borrowed: Collection[str]) -> int:
+    """Of the tokens before the last run of supervised ones; what answers share, so that the first sequence does."""
+    own = (value for name, value in example.items() if isinstance(value, Tokens) and name not in borrowed)
+    first = next(own, Tokens([], []))
+    learned = np.flatnonzero(np.asarray(first.loss_weights))
+    before = np.flatnonzero(np.diff(learned) > 1)
+    end = int(learned[before[-1] + 1 if len(before) else 0]) if len(learned) else 0
+    if end < 2:  # nothing, or the token that every sequence begins with
+        return 0
+    return int.from_bytes(blake2b(np.asarray(first.ids[:end], np.int32).tobytes(), digest_size=8).digest(), "little")
+
+
 class ExampleFile:
     """Examples, decoded when they are asked for.
 
@@ -78,7 +91,7 @@ class ExampleFile:
     def __init__(self, batches: Sequence[pa.RecordBatch]) -> None:
         self.batches = [batch for batch in batches if batch.num_rows]
         self.ends: list[int] = np.cumsum([batch.num_rows for batch in self.batches], dtype=np.int64).tolist()
-        self.names = [n for n in self.batches[0].schema.names if n not in (ROW, HASH)] if self.batches else []
+        self.names = [n for n in self.batches[0].schema.names if n not in (ROW, HASH, PROMPT)] if self.batches else []
 
     @classmethod
     def open(cls, path: Path) -> ExampleFile:
@@ -112,7 +125,7 @@ class ExampleFile:
         """(examples,) values of a column of ours, or lengths of a sequence when ``name`` is one."""
         if not self.batches:
             return np.zeros(0, np.int64)
-        if name in (ROW, HASH):
+        if name in (ROW, HASH, PROMPT):
             return np.concatenate([batch.column(name).to_numpy() for batch in self.batches])
         offsets = [cast(Any, batch.column(name + IDS)).offsets.to_numpy() for batch in self.batches]
         return np.concatenate([np.diff(each) for each in offsets])

@@ -53,19 +53,12 @@ def recognise(columns: Collection[str], wanted: str, mapped: Mapping[str, str], 
         objective: Canonical columns of the objective; rows that offer them need no format.
 
     Raises:
-        UserError: nothing is recognised, or a column that was named is not there.
+        UserError: nothing is recognised.
 
     Example:
         >>> recognise(["instruction", "input", "output"], "auto", {})
         'alpaca'
     """
-    for ours, theirs in mapped.items():
-        if theirs not in columns:
-            near = get_close_matches(theirs, columns, 1)
-            guess = f"did you mean {_mapping({ours: near[0]})}?  " if near else ""
-            raise UserError(
-                f"data.columns.{ours}={theirs}: the data have no such column", f"{guess}one of {listed(columns)}"
-            )
     if wanted != "auto":
         return wanted
     here = set(columns) | set(mapped)
@@ -106,12 +99,12 @@ def _meant(here: set[str]) -> str:
         lower = {name.lower(): name for name in here - set(needed)}
         near = {name: get_close_matches(name, lower, 1, 0.75) for name in needed if name not in here}
         if all(near.values()) and near.keys() <= set(COLUMNS):
-            return f"did you mean {_mapping({name: lower[found[0]] for name, found in near.items()})}?"
+            return f"did you mean {mapping({name: lower[found[0]] for name, found in near.items()})}?"
     called = _called(here)
     for needed in KNOWN_PAIRS:
         found = {ours: next((called[other] for other in OTHERS[ours] if other in called), "") for ours in needed}
         if all(found.values()):
-            return _mapping({ours: theirs for ours, theirs in found.items() if ours != theirs})
+            return mapping({ours: theirs for ours, theirs in found.items() if ours != theirs})
     if any(map(_no_name, here)):
         return "if line 1 is a row, write the columns' names above it, such as prompt,completion"
     return "data.columns.prompt=COLUMN data.columns.completion=COLUMN, or data.columns.messages=COLUMN"
@@ -130,11 +123,11 @@ def _called(columns: Collection[str]) -> Mapping[str, str]:
     return ends | {name.lower(): name for name in columns}
 
 
-def _mapping(theirs: Mapping[str, str]) -> str:
+def mapping(theirs: Mapping[str, str]) -> str:
     """What to type for columns of other names.
 
     Example:
-        >>> print(_mapping({"prompt": "question", "completion": "the answer"}))
+        >>> print(mapping({"prompt": "question", "completion": "the answer"}))
         data.columns.prompt=question 'data.columns.completion="the answer"'
     """
     from core.overrides import quoted  # imports Hydra

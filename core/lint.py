@@ -27,10 +27,12 @@ def lint(train: Facts, held_out: Facts, tolerance: float, max_length: int) -> It
         ("endless", "with no end token to learn", "give the tokenizer an eos_token that its template uses"),
         ("doubled", "beginning with the first token (BOS) twice", "take it out of the rows"),
         ("shared", "trained on, too", "a data.validation of other rows"),
+        ("asked", "whose prompt is trained on with another answer (data.group=COLUMN keeps such rows together)", ""),
         ("duplicates", "there twice", ""),
         ("disordered", "with roles out of order", ""),
         ("unasked", "in which the user says nothing", ""),
         ("toolless", "with tools that the chat template leaves out", ""),
+        ("spelt", "whose text spells a special token, which becomes that token", ""),
         ("reformed", "with earlier turns that the chat template rewrites, so trl's training form of it is taken", ""),
         ("alike", "with answers that are the same once they are cut", ""),  # cut ones, which are bounded above
     )

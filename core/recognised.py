@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from core.contracts import Row
 from core.errors import UserError
-from core.formats import BESIDE, FORMATS, canonical, recognise
+from core.formats import BESIDE, FORMATS, canonical, listed, mapping, recognise
 from core.options import COLUMNS
 
 
@@ -26,6 +27,9 @@ class Recognised:
         objective: Collection[str],
         optional: Collection[str] | None = None,
     ) -> None:
+        # the first row with one of the others, which no format is made out by, may come late
+        needs = set[str]().union(*FORMATS.values())
+        check_mapped({ours: theirs for ours, theirs in mapped.items() if ours in needs}, columns)
         self.usual = recognise(columns, wanted, mapped, objective)
         needed = {column for either in objective for column in either.split("|")}
         self.reads = COLUMNS if optional is None else frozenset({*needed, *optional})
@@ -75,6 +79,26 @@ class Recognised:
     def _fits(self, form: str, columns: frozenset[str]) -> tuple[int, bool]:
         """How many columns of a format a row has: what it lacks of the nearest one is what is missing."""
         return len(columns.intersection(FORMATS[form])), form == self.usual
+
+
+def check_mapped(mapped: Mapping[str, str], columns: Collection[str]) -> None:
+    """Columns that were named are there.
+
+    Args:
+        mapped: ``data.columns``, canonical -> file's.
+        columns: Of the rows that were read.
+
+    Raises:
+        UserError: one is not.
+    """
+    for ours, theirs in mapped.items():
+        if theirs not in columns:
+            near = get_close_matches(theirs, columns, 1)
+            guess = f"did you mean {mapping({ours: near[0]})}?  " if near else ""
+            raise UserError(
+                f"data.columns.{ours}={theirs}: no row that was read has such a column",
+                f"{guess}one of {listed(columns)}",
+            )
 
 
 def unused(

@@ -16,7 +16,7 @@ def check_text(value: Any, field: str = "", depth: int = 0) -> None:
     """Every text in a row can be written as UTF-8, and is text.
 
     Raises:
-        RowError: one holds half a character or a NUL, or the row is nested too deeply.
+        RowError: one holds half a character or a NUL, a name is no text, or the row is nested too deeply.
     """
     if depth > DEEPEST:
         raise RowError(re.split(r"[.\[]", field, maxsplit=1)[0], f"is nested more than {DEEPEST} levels deep")
@@ -29,14 +29,16 @@ def check_text(value: Any, field: str = "", depth: int = 0) -> None:
             raise RowError(field, f"holds a NUL character at {value.index(chr(0)) + 1}")
     elif isinstance(value, Mapping):
         for key, inside in value.items():
-            _check_key(str(key), field)
-            check_text(inside, f"{field}.{key}" if field else str(key), depth + 1)
+            _check_key(key, field)
+            check_text(inside, f"{field}.{key}" if field else key, depth + 1)
     elif isinstance(value, list):
         for i, inside in enumerate(value):
             check_text(inside, f"{field}[{i}]", depth + 1)
 
 
-def _check_key(key: str, field: str) -> None:
+def _check_key(key: Any, field: str) -> None:
+    if not isinstance(key, str):
+        raise RowError(field, f"has a column {shortened(repr(key), 40)}, whose name is not text")
     try:
         check_text(key)
     except RowError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from core.contracts import DataSource, Head, Objective, Row
 from core.errors import RowError, UserError
 from core.options import DataOptions
-from core.recognised import Recognised
+from core.recognised import Recognised, check_mapped
 from core.returned import made_as, returned, slip
 from core.row_file import Listed, RowFile
 from core.row_text import check_text
@@ -92,15 +93,16 @@ def _read(source: DataSource, split: str, raw: Iterable[Any], objective: Objecti
     file = RowFile()
     known: Recognised | None = None
     if columns:  # else nothing but unreadable rows: they say why
-        try:
+        with _about(source, split):
             known = Recognised(sorted(columns), options.format, options.columns, objective.columns, objective.optional)
-        except UserError as error:
-            raise UserError(f"{source.origin(split, 0)}: {error.what}", error.fix) from None
     shares: list[float] = []
     for index, row in enumerate(chain(first, rows)):
         columns |= _columns(row)
         file.append(_one(row, known, options), source.origin(split, index))
         shares.append(source.share(split, index))
+    if columns:
+        with _about(source, split):
+            check_mapped(options.columns, columns)
     every = range(len(file))
     return Rows(
         Listed(file.row, every),
@@ -110,6 +112,15 @@ def _read(source: DataSource, split: str, raw: Iterable[Any], objective: Objecti
         file.hashes,
         None if all(share == 1 for share in shares) else shares,
     )
+
+
+@contextmanager
+def _about(source: DataSource, split: str) -> Generator[None]:
+    """Name the source in an error about its columns."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{source.origin(split, 0)}: {error.what}", error.fix) from None
 
 
 def _columns(row: Any) -> set[str]:
@@ -144,7 +155,7 @@ def _hold_out(rows: Rows, options: DataOptions, seed: int) -> tuple[Rows, Rows]:
 
 
 def _whole_groups(rows: Rows, column: str, number: int, chance: random.Random) -> Sequence[int]:
-    """Rows of groups drawn at random until there are enough; no group is on both sides.
+    """Rows of groups drawn at random, as many as there is room for, one at least; no group is on both sides.
 
     Raises:
         UserError: no row has the column, or its groups are so large that more than half would be held out.
@@ -154,8 +165,10 @@ def _whole_groups(rows: Rows, column: str, number: int, chance: random.Random) -
     chance.shuffle(names)
     held: list[int] = []
     for name in names:
-        if len(held) < number:
+        if len(held) + len(groups[name]) <= number:
             held += groups[name]
+    if number and not held:
+        held = [*min((groups[name] for name in names), key=len)]
     if len(held) > len(rows.rows) / 2:
         raise UserError(
             f"data.group={column}: its groups are too large to hold some out whole, {len(names):,} for "

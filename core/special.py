@@ -1,9 +1,11 @@
-"""Which tokens are no text: the template's marks, begin, end and padding."""
+"""Which tokens are no text, such as the template's marks, begin, end and padding, and where a row spells one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 
@@ -11,6 +13,33 @@ def special_ids(tokenizer: Any) -> frozenset[int]:
     """Ids of the tokenizer's special tokens, those among the added ones included."""
     named: Any = getattr(tokenizer, "all_special_ids", ())
     return frozenset({*named, *_added_special(tokenizer)})
+
+
+def writes_special(tokenizer: Any, value: Any) -> bool:
+    """Whether some text in a row spells a special token: the tokenizer takes it for the token itself."""
+    pattern = _spelt(tokenizer, special_ids(tokenizer))
+    return pattern is not None and any(pattern.search(text) for text in _texts(value))
+
+
+@lru_cache(maxsize=4)
+def _spelt(tokenizer: Any, special: frozenset[int]) -> re.Pattern[str] | None:
+    """Finds what any of these tokens looks like; None where the tokenizer has none, or reads them as text."""
+    if not hasattr(tokenizer, "convert_ids_to_tokens") or getattr(tokenizer, "split_special_tokens", False):
+        return None
+    written = sorted(filter(None, (tokenizer.convert_ids_to_tokens(id) for id in special)))
+    return re.compile("|".join(map(re.escape, written))) if written else None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a value, however deep they stand."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inside in cast("Mapping[str, Any]", value).values():
+            yield from _texts(inside)
+    elif isinstance(value, list):
+        for inside in cast("list[Any]", value):
+            yield from _texts(inside)
 
 
 _added: WeakKeyDictionary[Any, tuple[int, frozenset[int]]] = WeakKeyDictionary()

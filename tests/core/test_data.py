@@ -263,6 +263,7 @@ def test_preparing_must_not_lose_rows():
     [
         (pair(prompt="half \ud83d"), "prompt: holds half a character"),
         ({"messages": [{"role": "user", "content": "\udc00"}]}, "messages[0].content: holds half a character"),
+        (pair() | {7: "x"}, "has a column 7, whose name is not text"),
         (pair(weight=-1), "weight: is -1, not a number above 0"),
         (pair(weight="heavy"), "weight: is 'heavy', not a number above 0"),
         (pair(system=3), "system: is not text"),
@@ -350,6 +351,15 @@ def test_an_error_of_the_template_names_the_row_it_was_seen_at(tokenizer):
     broken.chat_template = "{% for message in messages %}"
     with pytest.raises(UserError, match="train row 1: the model's chat template is broken"):
         encoding([pair()], broken)
+
+
+def test_a_column_that_only_late_rows_have_can_be_mapped():
+    rows = [*(pair() for _ in range(120)), pair(importance=3)]
+    train, _ = read_rows(Listed(rows), SFT_, options(holdout=0.0, columns={"weight": "importance"}), 0)
+    assert [row.get("weight") for row in train.rows[119:]] == [None, 3]
+    with pytest.raises(UserError, match=r"data\.columns\.weight=imporance: no row that was read has") as caught:
+        read_rows(Listed(rows), SFT_, options(holdout=0.0, columns={"weight": "imporance"}), 0)
+    assert caught.value.fix.startswith("did you mean data.columns.weight=importance?")
 
 
 def test_a_column_of_a_late_row_is_named():

@@ -15,6 +15,7 @@ from core.data import encode
 from core.errors import RowError, UserError
 from core.formats import FORMATS, canonical, recognise
 from core.options import COLUMNS, DataOptions
+from core.recognised import Recognised
 from core.rows import prepared, read_rows
 
 COMMON = yaml.safe_load((Path(__file__).parents[2] / "conf" / "data" / "common.yaml").read_text())
@@ -93,15 +94,17 @@ def test_a_mapping_that_the_error_says_is_taken_as_it_is(monkeypatch):
     import core
 
     with pytest.raises(UserError) as caught:
-        recognise(["the question", "answer"], "auto", {"prompt": "question"})
+        Recognised(["the question", "answer"], "auto", {"prompt": "question"}, ["prompt"])
     pasted = shlex.split(caught.value.fix.partition("?")[0].removeprefix("did you mean "))
     config = core.configure(["data=jsonl", "data.train=x", *pasted])
     assert config.options["data"].columns == {"prompt": "the question"}
 
 
 def test_a_column_that_is_not_in_the_file_is_refused():
-    with pytest.raises(UserError, match=r"data\.columns\.prompt=qestion.*no such column") as caught:
-        recognise(["question", "answer"], "auto", {"prompt": "qestion"})
+    with pytest.raises(
+        UserError, match=r"data\.columns\.prompt=qestion: no row that was read has such a column"
+    ) as caught:
+        Recognised(["question", "answer"], "auto", {"prompt": "qestion"}, ["prompt"])
     assert caught.value.fix == "did you mean data.columns.prompt=question?  one of answer, question"
 
 

@@ -22,6 +22,10 @@ from plugins.sft.pretrain import Pretrain
 PRETRAIN = Pretrain(PretrainOptions(name="pretrain", label_smoothing=0.0, z_loss=0.0, neftune_alpha=0.0))
 
 
+def dpo() -> DPO:
+    return DPO(DPOOptions(name="dpo", beta=0.1, loss="sigmoid", label_smoothing=0.0, length_normalised=False))
+
+
 @pytest.fixture(scope="module")
 def tokenizer(tiny_model):
     from transformers import AutoTokenizer
@@ -70,6 +74,51 @@ def test_a_leak_is_counted_and_an_error_above_the_tolerance(tokenizer):
         "2 rows of 4 held out are trained on, too: more than data.tolerance=0.49, first validation row 2"
     )
     assert caught.value.fix == "a data.validation of other rows, or data.tolerance=0.51"
+
+
+def test_prompts_that_are_trained_on_with_another_answer_are_counted(tokenizer):
+    """A memorised prompt makes what is held out look better than it is; the same row is counted as such alone."""
+    what = "whose prompt is trained on with another answer (data.group=COLUMN keeps such rows together)"
+    held_out = [pair(9), pair(0), pair(1, completion="another")]
+    leak, asked = said(different(3), held_out, tokenizer=tokenizer)
+    assert leak == "trained on, too: 1 row held out (33.3%), first validation row 2"
+    assert asked == f"{what}: 1 row held out (33.3%), first validation row 3"
+    pairs = {"prompt": "q", "chosen": "yes", "rejected": "no"}
+    assert said([pairs], [{**pairs, "chosen": "oh"}], tokenizer=tokenizer, objective=dpo()) == [
+        f"{what}: 1 row held out (100.0%), first validation row 1"
+    ]
+
+
+def talk(*said_: str) -> dict[str, object]:
+    return {"messages": [{"role": "user" if i % 2 == 0 else "assistant", "content": c} for i, c in enumerate(said_)]}
+
+
+def test_a_conversation_that_only_begins_as_another_is_no_prompt_of_its(tokenizer):
+    train = [talk("Hello", "Hi!", "One?", "1")]
+    assert said(train, [talk("Hello", "Hi!", "Two?", "2")], tokenizer=tokenizer) == []
+    assert "another answer" in said(train, [talk("Hello", "Hi!", "One?", "One")], tokenizer=tokenizer)[0]
+
+
+def test_texts_have_no_prompt(tokenizer):
+    assert said([{"text": "a b"}], [{"text": "a c"}], tokenizer=tokenizer, objective=PRETRAIN) == []
+
+
+@pytest.mark.parametrize("where", ["prompt", "completion"])
+def test_a_special_token_that_a_text_spells_is_said(tokenizer, where):
+    """It becomes the token: an answer may end there, or a prompt may forge a turn."""
+    what = "whose text spells a special token, which becomes that token: 1 row to train (50.0%), first train row 2"
+    rows = [pair(0), pair(1, **{where: f"one {tokenizer.eos_token} two"})]
+    assert said(rows, tokenizer=tokenizer) == [what]
+    assert said([pair(0), pair(1, **{where: "one <|two|> </s>"})], tokenizer=tokenizer) == []
+    assert what not in said([pair(0), pair(1, note=tokenizer.eos_token)], tokenizer=tokenizer)
+
+
+def test_a_tokenizer_that_reads_special_tokens_as_text_makes_none_of_it(tokenizer):
+    texts, what = [{"text": f"one {tokenizer.eos_token} two"}], "spells a special token"
+    assert what in said(texts, tokenizer=tokenizer, objective=PRETRAIN)[0]
+    literal = deepcopy(tokenizer)
+    literal.split_special_tokens = True
+    assert said(texts, tokenizer=literal, objective=PRETRAIN) == []
 
 
 def test_what_is_cut_is_counted_and_an_error_above_the_tolerance():
@@ -123,7 +172,7 @@ def test_a_first_token_that_the_tokenizer_and_the_text_both_give_is_doubled(toke
     )
     rows = [{"text": "one"}, {"text": "<|im_start|>two"}, {"text": "three"}]
     what = "beginning with the first token (BOS) twice"
-    assert said(rows, tokenizer=begins, objective=PRETRAIN) == [f"{what}: 1 row to train (33.3%), first train row 2"]
+    assert said(rows, tokenizer=begins, objective=PRETRAIN)[0] == f"{what}: 1 row to train (33.3%), first train row 2"
     with pytest.raises(UserError) as caught:
         said(rows, tokenizer=begins, objective=PRETRAIN, tolerance=0.3)
     assert what in caught.value.what
@@ -268,14 +317,13 @@ def test_a_column_that_was_mapped_in_vain_is_an_error(tokenizer):
 
 def test_pairs_that_are_the_same_once_they_are_cut_are_counted(tokenizer):
     """They are told apart by nothing that is trained."""
-    dpo = DPO(DPOOptions(name="dpo", beta=0.1, loss="sigmoid", label_smoothing=0.0, length_normalised=False))
     long = "two " * 40
     rows = [{"prompt": f"q{n}", "chosen": f"{long}{end}", "rejected": f"{long}no"} for n, end in enumerate(["a", "b"])]
     rows.append({"prompt": "q", "chosen": f"yes {long}", "rejected": f"no {long}"})
-    cut, alike = said(rows, tokenizer=tokenizer, objective=dpo, max_length=30)
+    cut, alike = said(rows, tokenizer=tokenizer, objective=dpo(), max_length=30)
     assert cut == "cut to data.max_length=30: 3 rows to train (100.0%), first train row 1"
     assert alike == "with answers that are the same once they are cut: 2 rows to train (66.7%), first train row 1"
-    assert said(rows, tokenizer=tokenizer, objective=dpo, max_length=200) == []
+    assert said(rows, tokenizer=tokenizer, objective=dpo(), max_length=200) == []
 
 
 def test_keys_of_messages_that_the_template_leaves_out_are_named(tokenizer):

@@ -115,11 +115,17 @@ def test_a_run_mixes_files_and_takes_the_same_rows_in_every_epoch(tmp_path, monk
 @given(number=st.integers(10, 30), each=st.integers(4, 7), seed=st.integers(0, 5))
 def test_no_group_is_on_both_sides(number, each, seed):
     train, held = split(films(number, each), seed=seed)
-    wanted = round(0.1 * number * each)
-    assert wanted <= len(held.rows) < wanted + each
+    wanted = round(0.1 * (number * each))
+    assert wanted - each < len(held.rows) <= max(wanted, each)
     assert not {row["film"] for row in train.rows} & {row["film"] for row in held.rows}
     assert len(train.rows) + len(held.rows) == number * each
     assert (train, held) == split(films(number, each), seed=seed)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_large_group_does_not_hold_out_more_than_was_asked_for(seed):
+    rows = [{"length": 3, "film": "large" if i < 40 else f"film {i}"} for i in range(100)]
+    assert len(split(rows, seed=seed)[1].rows) == 10
 
 
 def test_a_row_without_a_group_is_one_of_its_own():

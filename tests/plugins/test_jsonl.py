@@ -328,6 +328,19 @@ def test_files_are_mixed_by_how_often_each_is_taken(tmp_path):
     assert [files.share("train", i) for i in range(3)] == [1.0, 0.5, 0.5]
 
 
+def test_a_file_that_is_mixed_in_is_called_so(tmp_path):
+    one = tmp_path / "one.jsonl"
+    write(one, lines(ONE))
+    with pytest.raises(UserError) as caught:
+        list(source(one, mix={str(tmp_path / "two.jsonl"): 1}).rows("train") or ())
+    assert caught.value.what == f"data.mix={tmp_path}/two.jsonl does not exist"
+    assert caught.value.fix == f"did you mean {one}?"
+    (tmp_path / "three.csv").write_text("prompt,completion\n")
+    with pytest.raises(UserError, match=r"^error: data\.mix=.*three\.csv holds no row") as caught:
+        list(source(one, mix={str(tmp_path / "three.csv"): 1}).rows("train") or ())
+    assert caught.value.fix == "data.mix={FILE: 1} with rows in it"
+
+
 def test_the_first_rows_of_a_mix_would_leave_out_what_is_mixed_in(tmp_path):
     with pytest.raises(UserError, match=r"data\.max_rows takes the first rows, which are none of data\.mix") as caught:
         FilesOptions(name="jsonl", train="a.jsonl", validation=None, mix={"b": 1}, **{**COMMON, "max_rows": 3})

@@ -194,7 +194,7 @@ def section(
             "`packing-8` eight a step, the number that the others have of examples: other batches, so the losses of "
             "neither are compared. DPOTrainer has none of them.\n"
             "* The losses differ by the rounding of half precision, in which the two compute in different orders; in "
-            "float32 they agree to 1e-4 (docs/parity.md).\n"
+            "float32 they agree to 1e-4, with LoRA too, on other rows (docs/parity.md).\n"
             "* Speeds of `dpo` contain the reference: ours computes it ahead, in trl it is part of a step.\n"
             "* The share of the limit is the time of the matrix products of the linear layers and of the output layer "
             "alone, executed one after the other in the same run, over the time of our step.",

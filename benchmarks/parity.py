@@ -24,6 +24,8 @@ from core.quiet import hush
 from core.testing import tiny
 
 STEPS, BATCH = 10, 4
+RANK, ALPHA, LORA_TIMES = 16, 32, 20
+"""Of LoRA; it learns at so many times the rate."""
 HERE = Path(__file__).resolve().parent.parent
 PAIRS, LABELLED, ANSWERED = ("chosen", "rejected"), ("completion", "label"), ("completion",)
 
@@ -37,17 +39,35 @@ class Case:
         trainer: Of trl.
         theirs: Values of its config.
         columns: What the rows offer.
+        rank: Of LoRA on all linear layers; 0 trains all weights.
     """
 
     ours: str
     trainer: str
     theirs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     columns: Sequence[str] = PAIRS
+    rank: int = 0
+
+    @property
+    def method(self) -> list[str]:
+        """Ours."""
+        return ["method=lora", f"method.rank={self.rank}", f"method.alpha={ALPHA}"] if self.rank else ["method=full"]
+
+    @property
+    def adapter(self) -> Any:
+        """Theirs: peft's config of the same."""
+        if not self.rank:
+            return None
+        from peft import LoraConfig
+
+        return LoraConfig(r=self.rank, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
 CASES = {
     "sft": Case("sft", "SFT", columns=ANSWERED),
+    "sft, LoRA": Case("sft", "SFT", columns=ANSWERED, rank=RANK),
     "dpo": Case("dpo", "DPO"),
+    "dpo, LoRA": Case("dpo", "DPO", rank=RANK),
     "dpo, ipo": Case("dpo objective.loss=ipo", "DPO", {"loss_type": ["ipo"]}),
     "dpo, hinge": Case("dpo objective.loss=hinge", "DPO", {"loss_type": ["hinge"]}),
     "dpo, length-normalised": Case("dpo objective.length_normalised=true", "DPO", {"loss_type": ["sigmoid_norm"]}),
@@ -85,12 +105,13 @@ def compare(name: str, model: Path, lr: float) -> tuple[list[float], list[float]
     """Losses of ten steps, ours and trl's, on the sums of the kit in words."""
     case = CASES[name]
     with tempfile.TemporaryDirectory() as folder:
+        lr *= LORA_TIMES if case.rank else 1
         rows = tiny.write_rows(Path(folder) / "rows.jsonl", tiny.rows_with(case.columns))
         result = core.train(
             core.configure([
                 f"model.path={model}", "model.dtype=float32", "data=jsonl", f"data.train={rows}", "data.holdout=0",
                 f"data.batch_size={BATCH}", f"trainer.max_steps={STEPS}", "trainer.accelerator=cpu", "metric=none",
-                "method=full", f"optim.lr={lr}", "optim.schedule=constant", "optim.warmup=0", "optim.weight_decay=0",
+                *case.method, f"optim.lr={lr}", "optim.schedule=constant", "optim.warmup=0", "optim.weight_decay=0",
                 "trainer.gradient_clip_val=1.0", f"run.dir={folder}/run",
                 *(word if "=" in word else f"objective={word}" for word in case.ours.split()),
             ])
@@ -117,11 +138,13 @@ def _theirs(case: Case, path: Path, examples: Sequence[Any], lr: float, folder: 
         use_cpu=True, bf16=False, gradient_checkpointing=False, disable_tqdm=True, seed=0, max_length=1024,
         logging_steps=1000, **{**more, **case.theirs},
     )  # fmt: skip
+    torch.manual_seed(0)  # the adapters start as ours do
     trainer = watched(case.trainer, lambda _, loss: losses.append(loss))(
         model=AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32),
         processing_class=AutoTokenizer.from_pretrained(path),
         train_dataset=Dataset.from_list([row(case.trainer, example) for example in examples]),
         args=arguments,
+        peft_config=case.adapter,
     )
     trainer.train()
     return losses
@@ -133,8 +156,9 @@ def page(table: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
         "# The same losses as trl",
         "<!-- written by benchmarks/parity.py -->",
         f"Ten steps of trl {version('trl')}'s own trainers and of ours: SmolLM2-135M-Instruct in float32, all weights "
-        f"trained, batches of {BATCH}, AdamW with a constant rate of {RATE:g}, clipped at 1, the same token ids in the "
-        "same order. `python benchmarks/parity.py` writes this page; a test does it with a tiny model and allows 1e-4.",
+        f"trained or LoRA of rank {RANK} on all linear layers, batches of {BATCH} made-up sums, AdamW with a constant "
+        f"rate of {RATE:g} ({LORA_TIMES * RATE:g} for LoRA), clipped at 1, the same token ids in the same order. "
+        "`python benchmarks/parity.py` writes this page; a test does it with a tiny model and allows 1e-4.",
         "| objective | trl's trainer | first loss | tenth loss, ours | trl's | largest difference |\n"
         "|---|---|---|---|---|---|\n"
         + "\n".join(

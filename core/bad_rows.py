@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from core.errors import RowError, UserError
 
@@ -41,6 +42,22 @@ class Bad:
     def kind(self) -> str:
         """The same for rows that differ in numbers and quoted values alone."""
         return VALUE.sub("...", self.said)
+
+
+class OfRowError(UserError):
+    """A ``UserError`` that a row brought to light.
+
+    Attributes:
+        row: Its index.
+    """
+
+    def __init__(self, what: str, fix: str, row: int) -> None:
+        super().__init__(what, fix)
+        self.row = row
+
+    def __reduce__(self) -> Any:
+        """So that it can come from another process."""
+        return type(self), (self.what, self.fix, self.row)
 
 
 QUOTED = r"""'(?:[^'\\]|\\.)*' | "(?:[^"\\]|\\.)*" | ['"].*?[.]{3}(?=\s)"""

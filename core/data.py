@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from core.bad_rows import Bad, named, refusal
+from core.bad_rows import Bad, OfRowError, named, refusal
 from core.contracts import Example, Head, Objective, Row
-from core.encoding import Encoder, Limits, OfRowError
+from core.encoding import Encoder, Limits
 from core.encoding_pool import chunks
 from core.errors import UserError
 from core.example_file import HASH, PROMPT, ROW, ExampleFile, Writer
@@ -58,12 +58,14 @@ class Facts:
         skipped: Those that could not be used.
         bad: What is wrong with them, a line each for some of each kind.
         truncated: Rows that were cut to ``data.max_length``.
+        longest: Tokens of the longest sequence before it was cut.
         endless: Rows with no end token to learn, though they were not cut.
         doubled: Rows that begin with the first token (BOS) twice.
         duplicates: Examples that are there already.
         shared: Examples held out that are trained on, too.
         asked: Others held out whose prompt is trained on with another answer.
         disordered: Conversations in which somebody speaks out of turn.
+        unanswered: Those whose last message is not the assistant's.
         unasked: Those in which the user says nothing.
         toolless: Rows with tools that the chat template leaves out.
         spelt: Rows whose text spells a special token of the tokenizer's, which becomes that token.
@@ -83,12 +85,14 @@ class Facts:
     skipped: int = 0
     bad: Sequence[str] = ()
     truncated: int = 0
+    longest: int = 0
     endless: int = 0
     doubled: int = 0
     duplicates: int = 0
     shared: int = 0
     asked: int = 0
     disordered: int = 0
+    unanswered: int = 0
     unasked: int = 0
     toolless: int = 0
     spelt: int = 0
@@ -166,6 +170,7 @@ def _encode_side(rows: Rows, encoder: Encoder, path: Path | None) -> tuple[Encod
             bad |= {row: Bad(rows.origins[row], name, what, needed) for row, name, what, needed in chunk.bad}
             facts.tokens += chunk.tokens
             facts.supervised += chunk.supervised
+            facts.longest = max(facts.longest, chunk.longest)
             for kind, which in chunk.odd.items():
                 _count(facts, kind, rows, which)
             systems |= chunk.systems

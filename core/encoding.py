@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from core.bad_rows import OfRowError
 from core.chat import mentions, reads_key, reformed
 from core.contracts import Example, Objective, Row, Tokens
 from core.errors import RowError, UserError
@@ -65,6 +66,7 @@ class Chunk:
         bad: (row, field, what, tokens needed) of each row that cannot be used.
         tokens: All tokens of the examples.
         supervised: Those with a loss weight.
+        longest: Tokens of the longest sequence before it is cut.
         odd: Name of a count in ``core.data.Facts`` -> the rows that are counted.
         systems: The system messages that the rows begin with, None for none.
         unread: Keys of messages that nothing reads.
@@ -74,6 +76,7 @@ class Chunk:
     bad: list[tuple[int, str, str, int]] = field(default_factory=list[tuple[int, str, str, int]])
     tokens: int = 0
     supervised: int = 0
+    longest: int = 0
     odd: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     systems: set[str | None] = field(default_factory=set["str | None"])
     unread: set[str] = field(default_factory=set[str])
@@ -135,6 +138,7 @@ class Encoder:
         example = self.objective.encode(row, self.tokenizer)
         _check_ids(example, self.limits.vocabulary)
         _check_learned(example, row, self.limits)
+        found.longest = max(found.longest, _longest(example))
         pieces = fitted(example, self.limits.max_length, self.limits.split)
         pieces = [piece for piece in pieces if len(pieces) == 1 or _learned(piece)]
         odd = [*self._oddities(row, example), *(["reformed"] if reformed(self.tokenizer) > reformed_before else [])]
@@ -188,22 +192,6 @@ class Encoder:
             if decode is None or not decode([token]).isspace():
                 return True
         return True
-
-
-class OfRowError(UserError):
-    """A ``UserError`` that a row brought to light.
-
-    Attributes:
-        row: Its index.
-    """
-
-    def __init__(self, what: str, fix: str, row: int) -> None:
-        super().__init__(what, fix)
-        self.row = row
-
-    def __reduce__(self) -> Any:
-        """So that it can come from another process."""
-        return type(self), (self.what, self.fix, self.row)
 
 
 def _check_columns(row: Row, objective: Objective) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.compose import Config
+from core.devices import first
 from core.errors import UserError
 from core.loading import import_first
+from core.runfolder import check_free
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -33,6 +35,8 @@ def train(config: Config, resume: Path | None = None, watch: Sequence[Callback] 
         raise UserError(
             f"core.train takes a config, not a {type(config).__name__}", "core.train(core.configure([...]))"
         )
+    if config.run_dir and resume is None and first(config.trainer):  # before what takes seconds
+        check_free(config.run_dir)
     # torch then asks for huge pages: a sixth of the memory and four of five page faults less; read at its first tensor
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     import_first(config.offers.values())

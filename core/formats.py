@@ -43,6 +43,22 @@ BESIDE: Mapping[str, tuple[str, ...]] = {
 """Format -> what else is read."""
 
 
+class UnsuitedError(UserError):
+    """The objective cannot work on rows of this format.
+
+    Attributes:
+        offered: The canonical columns that come of them.
+    """
+
+    def __init__(self, objective: Collection[str], form: str) -> None:
+        offered = _and(OFFERS[form])
+        super().__init__(
+            f"the objective needs {_and(objective)}, the data offer {offered} ({form})",
+            "an objective for such rows, or data.columns.COLUMN=COLUMN OF THE FILE",
+        )
+        self.offered = OFFERS[form]
+
+
 def recognise(columns: Collection[str], wanted: str, mapped: Mapping[str, str], objective: Collection[str] = ()) -> str:
     """The format of rows with these columns.
 
@@ -53,6 +69,7 @@ def recognise(columns: Collection[str], wanted: str, mapped: Mapping[str, str], 
         objective: Canonical columns of the objective; rows that offer them need no format.
 
     Raises:
+        UnsuitedError: the objective needs other columns.
         UserError: nothing is recognised.
 
     Example:
@@ -66,16 +83,13 @@ def recognise(columns: Collection[str], wanted: str, mapped: Mapping[str, str], 
     asked = [set(needed.split("|")) for needed in objective]
     # what the objective can work on comes first: a file may have text beside prompt and completion
     found.sort(key=lambda name: -sum(bool(one & set(OFFERS[name])) for one in asked))
-    if found and (not asked or any(one & set(OFFERS[found[0]]) for one in asked)):
+    if found and all(one & {*OFFERS[found[0]], *here} for one in asked):
         return found[0]
     # an answer without a prompt is a column that is misspelt, no format of its own
     if asked and all(here & one for one in asked) and ("prompt" in here or "completion" not in here):
         return "columns"
     if found:
-        raise UserError(
-            f"the objective needs {_and(objective)}, the data offer {_and(OFFERS[found[0]])} ({found[0]})",
-            "an objective for such rows, or data.columns.COLUMN=COLUMN OF THE FILE",
-        )
+        raise UnsuitedError(objective, found[0])
     odd = "; line 1 was taken as the header" if any(map(_no_name, columns)) else ""
     raise UserError(
         f"the data's format is not recognised from its columns: {listed(columns) or 'none'}{odd}", _meant(here)
@@ -223,7 +237,8 @@ def _and(names: Collection[str]) -> str:
     """Names in a line.
 
     Example:
-        >>> _and({"label", "messages|completion"})
-        'label and messages or completion'
+        >>> _and({"messages|completion", "label"})
+        'label, and messages or completion'
     """
-    return " and ".join(name.replace("|", " or ") for name in sorted(names))
+    either = any("|" in name for name in names)
+    return (", and " if either else " and ").join(name.replace("|", " or ") for name in sorted(names))

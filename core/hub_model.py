@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from difflib import get_close_matches
 from functools import cache
-from pathlib import Path
 
 from core.errors import UserError
+from core.model_folder import instead
 
 PATIENCE = 10.0
 """Seconds for the hub to answer."""
@@ -32,12 +30,12 @@ def check_reachable(path: str, revision: str | None) -> None:
         fetched = isinstance(try_to_load_from_cache(path, "config.json", revision=revision), str)
         HfApi().model_info(path, revision=revision, timeout=PATIENCE, expand=["sha"])
     except errors.HFValidationError:
-        raise UserError(f"model.path={path} is no folder here, and no hub id", _instead(path)) from None
+        raise UserError(f"model.path={path} is no folder here, and no hub id", instead(path)) from None
     except errors.OfflineModeIsEnabled:
         if not fetched:
             raise UserError(
                 f"model.path={path}: no folder here is called so, it was never fetched, and HF_HUB_OFFLINE is set",
-                f"{_instead(path)}; HF_HUB_OFFLINE=0 in front of the command asks the hub",
+                f"{instead(path)}; HF_HUB_OFFLINE=0 in front of the command asks the hub",
             ) from None
     except errors.RevisionNotFoundError:
         raise UserError(f"model.revision={revision}: model.path={path} has none", "model.revision=null") from None
@@ -49,19 +47,13 @@ def check_reachable(path: str, revision: str | None) -> None:
     except errors.RepositoryNotFoundError:
         raise UserError(
             f"model.path={path}: no folder here is called so, and no model on the hub that you may see",
-            f"{_instead(path)}; for one of your own: hf auth login",
+            f"{instead(path)}; for one of your own: hf auth login",
         ) from None
     except (httpx.HTTPError, OSError) as error:  # huggingface_hub's own are among them
         if not fetched:
             raise UserError(
                 f"model.path={path}: no folder here is called so, and the hub does not answer: "
                 f"{str(error).partition(chr(10))[0]}",
-                _instead(path),
+                instead(path),
             ) from None
         constants.HF_HUB_OFFLINE = True  # nothing else waits for it
-
-
-def _instead(path: str) -> str:
-    near = get_close_matches(path, [folder for folder in os.listdir() if Path(folder).is_dir()], 1)
-    guess = f"did you mean model.path={near[0]}?  " if near else ""
-    return f"{guess}model.path=FOLDER with a config.json, a hub id as ORGANISATION/NAME, or a .gguf file"

@@ -21,15 +21,17 @@ def lint(train: Facts, held_out: Facts, tolerance: float, max_length: int) -> It
     Raises:
         UserError: a kind takes a larger share of a side than ``tolerance``.
     """
+    longer = min(2 * max_length, max(train.longest, held_out.longest))
     kinds = (
         ("skipped", "skipped", "mend the rows"),
-        ("truncated", f"cut to data.max_length={max_length}", f"data.max_length={2 * max_length}"),
+        ("truncated", f"cut to data.max_length={max_length}", f"data.max_length={longer}"),
         ("endless", "with no end token to learn", "give the tokenizer an eos_token that its template uses"),
         ("doubled", "beginning with the first token (BOS) twice", "take it out of the rows"),
-        ("shared", "trained on, too", "a data.validation of other rows"),
+        ("shared", "trained on, too", "data.group=COLUMN that tells rows apart, a data.validation of others"),
         ("asked", "whose prompt is trained on with another answer (data.group=COLUMN keeps such rows together)", ""),
         ("duplicates", "there twice", ""),
         ("disordered", "with roles out of order", ""),
+        ("unanswered", "ending in a message that nobody answers", ""),
         ("unasked", "in which the user says nothing", ""),
         ("toolless", "with tools that the chat template leaves out", ""),
         ("spelt", "whose text spells a special token, which becomes that token", ""),
@@ -48,7 +50,11 @@ def lint(train: Facts, held_out: Facts, tolerance: float, max_length: int) -> It
         if any(one.count for one in found):
             counts = "; ".join(str(one) for one in found if one.count)
             yield f"{what}: {counts}" + "".join(one.places for one in found)
-    if unused := sorted({*train.unused, *held_out.unused}):
+    unused = {*train.unused, *held_out.unused}
+    if "label" in unused and train.format == "prompt-completion":
+        unused.remove("label")
+        yield "label is not read: every answer is learned, whatever it says of it; objective=kto learns from both kinds"
+    if unused:
         yield f"columns that nothing reads: {listed(unused)}"
     if unread := sorted({*train.unread, *held_out.unread}):
         yield f"keys of messages that the chat template leaves out: {listed(unread)}"

@@ -92,17 +92,27 @@ def checking_options(offer: Offer) -> Generator[None]:
         raise PartError(offer, f"options {offer.part.options} cannot be made: {reason(error)}") from error
 
 
-def make_part(offer: Offer, options: Any) -> Any:
-    """The object behind a part, made as ``target(options)``.
+def part_class(offer: Offer) -> type[Any]:
+    """The class behind a part.
 
     Raises:
-        UserError: it cannot be imported, is not what its kind asks for, or does not take ``options``.
+        UserError: it cannot be imported, or is not what its kind asks for.
     """
     import_first([offer])
     cls = _load(offer, offer.part.target, "target")
     kind = CONTRACTS[offer.axis]
     if not (isinstance(cls, type) and issubclass(cls, kind)):
         raise PartError(offer, f"{offer.part.target} is no subclass of core.api.{kind.__name__}")
+    return cls
+
+
+def make_part(offer: Offer, options: Any) -> Any:
+    """The object behind a part, made as ``target(options)``.
+
+    Raises:
+        UserError: it cannot be imported, is not what its kind asks for, or does not take ``options``.
+    """
+    cls = part_class(offer)
     missing = sorted(getattr(cls, "__abstractmethods__", ()))
     if missing:
         raise PartError(offer, f"{cls.__name__} does not define {', '.join(missing)}")
@@ -115,7 +125,7 @@ def make_part(offer: Offer, options: Any) -> Any:
         made = cls(options)
     except SystemExit as error:  # it would end the process, and a sweep's other jobs, without a word
         raise PartError(offer, f"{cls.__name__}(options) cannot be made: {reason(error)}") from error
-    unset = [name for name in kind.__annotations__ if not hasattr(made, name)]
+    unset = [name for name in CONTRACTS[offer.axis].__annotations__ if not hasattr(made, name)]
     if unset:
         raise PartError(offer, f"{cls.__name__} does not set {', '.join(unset)}")
     if offer.axis == "method":

@@ -79,13 +79,15 @@ def oddities(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
     Example:
         >>> list(oddities([{"role": "assistant", "content": "Hi"}, {"role": "user", "content": ""}]))
-        ['disordered', 'unasked']
+        ['disordered', 'unanswered', 'unasked']
     """
     if not messages:
         return
     roles = ["call" if message.get("tool_calls") else str(message.get("role")) for message in messages]
-    if any(role not in FOLLOWS.get(before, ()) for before, role in pairwise(["", *roles, "end"])):
+    if any(role not in FOLLOWS.get(before, ()) for before, role in pairwise(["", *roles])):
         yield "disordered"
+    if "end" not in FOLLOWS.get(roles[-1], ()):
+        yield "unanswered"
     if any(message.get("role") == "user" and not (message.get("content") or "").strip() for message in messages):
         yield "unasked"
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from difflib import get_close_matches
 from pathlib import Path
 
 from core.errors import UserError
 from core.options import ModelOptions
+
+SUITED = "of a run, or with a config.json"
 
 
 def model_folder(source: ModelOptions) -> str:
@@ -25,7 +28,7 @@ def model_folder(source: ModelOptions) -> str:
         return str(converted(path))
     if not path.exists():
         if source.path.startswith((".", "/", "~")) or source.path.count("/") > 1 or path.suffix.lower() == ".gguf":
-            raise UserError(f"model.path={source.path} does not exist", "model.path=FOLDER, a hub id, or a .gguf file")
+            raise UserError(f"model.path={source.path} does not exist", instead(source.path))
         from core.hub_model import check_reachable
 
         check_reachable(source.path, source.revision)
@@ -46,4 +49,19 @@ def _no_model(given: str, folder: Path) -> UserError:
             base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
             fix = f"model.path={base}"
         return UserError(f"model.path={given} is an adapter, not a model", fix)
-    return UserError(f"model.path={given} has no config.json", "give the folder that save_pretrained wrote")
+    return UserError(f"model.path={given} has no config.json", f"{_run_in(folder)}model.path=FOLDER {SUITED}")
+
+
+def instead(path: str) -> str:
+    """What to type in place of a path that leads nowhere."""
+    given = Path(path).expanduser()
+    beside = [folder.name for folder in given.parent.iterdir() if folder.is_dir()] if given.parent.is_dir() else []
+    near = get_close_matches(given.name, beside, 1)
+    guess = f"did you mean model.path={Path(path).parent / near[0]}?  " if near else ""
+    return f"{guess}model.path=FOLDER {SUITED}, a hub id as ORGANISATION/NAME, or a .gguf file"
+
+
+def _run_in(folder: Path) -> str:
+    """The newest run inside a folder, as a guess."""
+    runs = sorted(folder.glob("*/status.json"), key=lambda file: file.stat().st_mtime)
+    return f"did you mean model.path={os.path.relpath(runs[-1].parent)}?  " if runs else ""

@@ -120,7 +120,8 @@ def _about(source: DataSource, split: str) -> Generator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"{source.origin(split, 0)}: {error.what}", error.fix) from None
+        error.what = f"{source.origin(split, 0)}: {error.what}"
+        raise
 
 
 def _columns(row: Any) -> set[str]:

@@ -14,9 +14,11 @@ from core.cache import cache_folder
 from core.contracts import Head
 from core.data import Encoded, encode
 from core.errors import UserError
+from core.formats import UnsuitedError
 from core.lint import lint
 from core.plan import Plan
 from core.rows import head_of, prepared, read_rows
+from core.suited import suited
 
 
 @dataclass
@@ -84,7 +86,10 @@ def _encoded(plan: Plan) -> tuple[Head, list[Encoded], Sequence[str]]:
     name = data_cache.key(plan, stamp) if stamp is not None else None
     if name is not None and (known := data_cache.find(name)) is not None:
         return Head(**known[1]["head"]), known[0], known[1]["warnings"]
-    sides = read_rows(plan.source, plan.objective, plan.options, plan.config.seed)
+    try:
+        sides = read_rows(plan.source, plan.objective, plan.options, plan.config.seed)
+    except UnsuitedError as error:
+        raise suited(error, plan.config.offers["objective"].part.name, plan.config.registry) from None
     if plan.options.cache and name is None:
         name = data_cache.key(plan, [sha256(np.asarray(rows.hashes).tobytes()).hexdigest() for rows in sides])
         if (known := data_cache.find(name)) is not None:

@@ -205,13 +205,24 @@ def _partial(final: Path) -> Path:
     return final.with_name(f".{final.name}.partial")
 
 
-def _given(run_dir: str) -> tuple[Path, Path]:
+def check_free(run_dir: str) -> None:
+    """Whether ``run.dir`` can be begun in.
+
+    Raises:
+        UserError: something is there.
+    """
     final = Path(run_dir).expanduser().absolute()
     path = _partial(final)
     if final.is_file() or (final.is_dir() and any(final.iterdir())):
         raise UserError(f"run.dir={run_dir} is there and not empty", "give run.dir a new folder, or leave it out")
     if path.exists():
         raise UserError(f"run.dir={run_dir}: a run that did not end lies in {path}", f"python -m core resume {path}")
+
+
+def _given(run_dir: str) -> tuple[Path, Path]:
+    check_free(run_dir)
+    final = Path(run_dir).expanduser().absolute()
+    path = _partial(final)
     path.mkdir(parents=True)
     return final, path
 

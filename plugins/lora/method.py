@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from lightning.pytorch import Callback
 from peft import LoraConfig, PeftConfig
 
 from core.api import Context, PeftMethod, UserError
+from plugins.lora.one_product import AsOneProduct
 from plugins.lora.options import LoRAOptions
 
 
@@ -33,3 +37,7 @@ class LoRA(PeftMethod):
             lora_dropout=o.dropout,
             target_modules="all-linear" if "all-linear" in o.targets else list(o.targets),
         )
+
+    def callbacks(self, context: Context) -> Sequence[Callback]:
+        """Those of every method of peft, and one for the speed of the step."""
+        return [*super().callbacks(context), AsOneProduct(context.adapter)]

@@ -73,7 +73,9 @@ def test_a_leak_is_counted_and_an_error_above_the_tolerance(tokenizer):
     assert caught.value.what == (
         "2 rows of 4 held out are trained on, too: more than data.tolerance=0.49, first validation row 2"
     )
-    assert caught.value.fix == "a data.validation of other rows, or data.tolerance=0.51"
+    assert caught.value.fix == (
+        "data.group=COLUMN that tells rows apart, a data.validation of others, or data.tolerance=0.51"
+    )
 
 
 def test_prompts_that_are_trained_on_with_another_answer_are_counted(tokenizer):
@@ -128,7 +130,7 @@ def test_what_is_cut_is_counted_and_an_error_above_the_tolerance():
     )
     with pytest.raises(UserError, match=r"2 rows of 4 to train are cut to data.max_length=8") as caught:
         said(rows, objective=Lengths(), max_length=8, tolerance=0.25)
-    assert caught.value.fix == "data.max_length=16, or data.tolerance=0.51"
+    assert caught.value.fix == "data.max_length=10, or data.tolerance=0.51"
 
 
 class Endless(Lengths):
@@ -210,7 +212,7 @@ def test_too_many_skipped_rows_are_an_error_that_names_them(tokenizer):
     [
         (["user", "user", "assistant"], {}, "with roles out of order"),
         (["user", "system", "assistant"], {}, "with roles out of order"),
-        (["user", "assistant", "user"], {}, "with roles out of order"),
+        (["user", "assistant", "user"], {}, "ending in a message that nobody answers"),
         (["user", "tool", "assistant"], {}, "with roles out of order"),
         (["user", "assistant", "assistant"], {}, "with roles out of order"),
         (["user", "assistant"], {"tools": [{"name": "add"}]}, "with tools that the chat template leaves out"),
@@ -296,7 +298,7 @@ def test_rows_that_borrow_from_others_are_told_apart_by_their_own(tokenizer):
 @pytest.mark.parametrize(
     ("objective", "row", "column"),
     [
-        (SFT_, {"prompt": "a", "completion": "b", "label": False}, "label"),
+        (SFT_, {"text": "x", "prompt": "a", "completion": "b"}, "text"),
         (PRETRAIN, {"text": "a b c", "weight": "heavy"}, "weight"),
         (kto(), {"prompt": "a", "completion": "b", "label": True, "weight": -5}, "weight"),
     ],
@@ -313,6 +315,14 @@ def test_a_weight_that_the_objective_reads_is_not(tokenizer):
 def test_a_column_that_was_mapped_in_vain_is_an_error(tokenizer):
     with pytest.raises(UserError, match=r"data\.columns\.weight=score: the objective does not read weight"):
         said([{**labelled([1])[0], "score": 2}], tokenizer=tokenizer, objective=kto(), columns={"weight": "score"})
+
+
+def test_answers_that_a_label_calls_bad_are_learned_and_that_is_said(tokenizer):
+    """Rows for KTO are prompts and completions, too."""
+    lines = said(labelled([1, 2], label=False), tokenizer=tokenizer)
+    assert lines == [
+        "label is not read: every answer is learned, whatever it says of it; objective=kto learns from both kinds",
+    ]
 
 
 def test_pairs_that_are_the_same_once_they_are_cut_are_counted(tokenizer):

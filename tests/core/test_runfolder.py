@@ -96,6 +96,15 @@ def test_given_folder_must_be_free(there: str):
     assert Path(there).read_text() == "mine"
 
 
+def test_a_folder_that_is_taken_is_known_before_anything_is_read():
+    import core
+
+    Path("out").mkdir()
+    Path("out/notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"run\.dir=out is there and not empty"):
+        core.train(core.configure(["run.dir=out", "data=jsonl", "data.train=nowhere.jsonl"]))
+
+
 def test_given_folder_of_a_run_that_was_killed():
     create("out")
     with pytest.raises(UserError, match="a run that did not end") as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -53,6 +54,24 @@ def test_a_path_that_is_not_there(loader, tmp_path):
 def test_a_folder_without_a_config(loader, copy):
     (copy / "config.json").unlink()
     assert refused(loader, copy).what == f"model.path={copy} has no config.json"
+    assert refused(loader, copy).fix == "model.path=FOLDER of a run, or with a config.json"
+
+
+def test_a_folder_of_runs_proposes_the_newest(loader, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for age, name in enumerate(["new", "old"]):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "status.json").write_text("{}")
+        os.utime(tmp_path / "runs" / name / "status.json", (0, 1000 - age))
+    assert refused(loader, "runs").fix.startswith("did you mean model.path=runs/new?")
+
+
+@pytest.mark.parametrize("near", ["answer", "./answer"])
+def test_a_misspelt_folder_proposes_the_one_beside_it(loader, tmp_path, monkeypatch, near):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "answers").mkdir()
+    assert refused(loader, near).fix.startswith("did you mean model.path=answers?  model.path=FOLDER of a run")
 
 
 def test_a_config_that_is_none(loader, copy):

@@ -1,7 +1,7 @@
 """Ours beside trl: the same rows, batches and hyperparameters, in turns, each training in a fresh process.
 
-Run: python benchmarks/beside_trl.py                           a table, and a section of docs/benchmarks.md
-     python benchmarks/beside_trl.py --cases dpo --rows 64     one case, with more rows
+Run: python benchmarks/beside_trl.py                           tables, and sections of docs/benchmarks.md
+     python benchmarks/beside_trl.py --cases dpo --rows 64     one case, with more rows; the others' sections stay
      python benchmarks/beside_trl.py --tiny                    a random model, to see that it works
 """
 
@@ -38,8 +38,8 @@ class Case:
         rows: How many, unless told.
         job: What is trained.
         settings: Of trl; the first trains ours' batches.
-        faster: Times trl's best that are aimed at, without and with AMX.
-        memory: Share of its memory that is aimed at, or None.
+        faster: Times trl's fastest setting that are aimed at, without and with AMX.
+        memory: A setting, and the share of its memory that is aimed at.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Case:
     job: Job
     settings: Sequence[str]
     faster: tuple[float, float]
-    memory: float | None = None
+    memory: tuple[str, float] | None = None
 
     @property
     def unit(self) -> str:
@@ -71,7 +71,15 @@ _PACKED = ("plain", "packing")
 CASES = {
     case.name: case
     for case in (
-        Case("sft", "alpaca_en_demo", 48, _SFT, (*_PACKED, "padding-free", "packing-8"), (3.3, 4.0), 0.35),
+        Case(
+            "sft",
+            "alpaca_en_demo",
+            48,
+            _SFT,
+            (*_PACKED, "padding-free", "packing-8"),
+            (3.3, 4.0),
+            ("trl packing-8", 0.35),
+        ),
         Case("sft-int4", "alpaca_en_demo", 32, replace(_SFT, quant="int4"), _PACKED, (3.0, 3.0)),
         Case("full", "alpaca_en_demo", 32, replace(_SFT, method="full"), _PACKED, (2.0, 2.0)),
         Case("dpo", "dpo_en_demo", 32, replace(_SFT, objective="dpo", batch=4), ("plain",), (3.0, 3.0)),
@@ -111,11 +119,10 @@ def _process(script: str, job: Job) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def lines(case: Case, found: Found) -> list[list[str]]:
-    """A row of the first table for each runner."""
-    return [
+def runners(case: Case, found: Found) -> str:
+    """The first table: who took what."""
+    rows = [
         [
-            case.name,
             name,
             f"{_spread([case.speed(one) for one in taken], '.1f')} {case.unit}",
             f"{_spread([one.memory / 1e9 for one in taken], '.2f')} GB",
@@ -124,28 +131,33 @@ def lines(case: Case, found: Found) -> list[list[str]]:
         ]
         for name, taken in found.taken.items()
     ]
+    return table(["who", "speed", "memory", "mean loss", "steps"], rows)
 
 
-def verdicts(case: Case, found: Found) -> list[list[str]]:
-    """A row of the second table for each setting of trl, the fastest first: only that one is held to the aims."""
+def verdicts(case: Case, found: Found) -> str:
+    """The second table: ours beside each setting of trl, the fastest first, which the aim of speed is held to."""
     speeds = {name: median(case.speed(one) for one in taken) for name, taken in found.taken.items()}
     memory = {name: median(one.memory for one in taken) for name, taken in found.taken.items()}
-    best, *others = sorted(speeds.keys() - {"ours"}, key=lambda name: -speeds[name])
-    faster, share = speeds["ours"] / speeds[best], memory["ours"] / memory[best]
-    wanted = case.faster[has_amx()]
-    held = f"{share:.2f}" if case.memory is None else f"{share:.2f} ({_met(share <= case.memory, f'{case.memory:g}')})"
-    first = [case.name, best, f"{faster:.2f} ({_met(faster >= wanted, f'{wanted:g}')})", held]
-    rest = [
-        [case.name, name, f"{speeds['ours'] / speeds[name]:.2f}", f"{memory['ours'] / memory[name]:.2f}"]
-        for name in others
-    ]
-    return [first, *rest]
+    rows: list[list[str]] = []
+    for name in sorted(speeds.keys() - {"ours"}, key=lambda name: -speeds[name]):
+        faster, share = speeds["ours"] / speeds[name], memory["ours"] / memory[name]
+        wanted = case.faster[has_amx()]
+        held, bound = case.memory or ("", 0.0)
+        rows.append([
+            name,
+            f"{faster:.2f}" + ("" if rows else f" ({_met(faster >= wanted, f'{wanted:g}')})"),
+            f"{share:.2f}" + (f" ({_met(share <= bound, f'{bound:g}')})" if name == held else ""),
+        ])  # fmt: skip
+    return table(["beside, fastest first", "ours is so many times as fast", "takes this share of its memory"], rows)
 
 
-def beside(case: Case, found: Found) -> list[str]:
-    """A row of the third table."""
-    step = median(mean(one.seconds[1:]) + one.ahead / len(one.seconds) for one in found.taken["ours"])
-    return [case.name, f"{gap(found):.1e}", f"{median(found.products) / step:.0%}"]
+def step(found: Found) -> str:
+    """A line on our step."""
+    seconds = median(mean(one.seconds[1:]) + one.ahead / len(one.seconds) for one in found.taken["ours"])
+    return (
+        f"Largest difference between our loss of a step and trl's: {gap(found):.1e}. Share of the limit: "
+        f"{median(found.products) / seconds:.0%}."
+    )
 
 
 def gap(found: Found) -> float:
@@ -162,44 +174,40 @@ def _met(yes: bool, wanted: str) -> str:
     return f"aim {wanted}: {'met' if yes else 'not met'}"
 
 
-def section(
-    found: Mapping[str, Found], jobs: Mapping[str, Job], rows: Mapping[str, int], repeats: int, tiny: bool
-) -> str:
-    """Text of the page's section."""
-    sizes = ", ".join(f"{name} {number} {'pairs' if name == 'dpo' else 'rows'}" for name, number in rows.items())
-    job = next(iter(jobs.values()))
-    sets = "made-up sums, with a random model" if tiny else " and ".join(sorted({CASES[name].set for name in rows}))
-    return "\n\n".join(
-        [
-            machine(),
-            f"{sizes} of {sets}; {repeats} repeats in turns, each a fresh process; medians, and smallest to largest. "
-            "Speeds are over all steps but the first: real tokens, padding left out. Memory is the most that the whole "
-            "process held resident. Both sides train the same token ids in the same batches (8 rows or 4 pairs, at "
-            f"most {MAX_LENGTH} tokens) with the same constant rate, clipping and AdamW, products in {job.dtype}; LoRA "
-            f"has rank {RANK} on all linear layers, int4 is NF4 with double quantization, computed in {job.dtype}.",
-            table(
-                ["case", "who", "speed", "memory", "mean loss", "steps"],
-                [line for name, one in found.items() for line in lines(CASES[name], one)],
-            ),
-            table(
-                ["case", "beside, fastest first", "ours is so many times as fast", "takes this share of its memory"],
-                [line for name, one in found.items() for line in verdicts(CASES[name], one)],
-            ),
-            table(
-                ["case", "largest difference of a step's loss", "share of the limit"],
-                [beside(CASES[name], one) for name, one in found.items()],
-            ),
-            "* trl trains without checkpointing. `plain` pads its batches; `padding-free` has them in one row; "
-            f"`packing` fills rows of {MAX_LENGTH} tokens, so many a step as hold about the tokens of a batch, "
-            "`packing-8` eight a step, the number that the others have of examples: other batches, so the losses of "
-            "neither are compared. DPOTrainer has none of them.\n"
-            "* The losses differ by the rounding of half precision, in which the two compute in different orders; in "
-            "float32 they agree to 1e-4, with LoRA too, on other rows (docs/parity.md).\n"
-            "* Speeds of `dpo` contain the reference: ours computes it ahead, in trl it is part of a step.\n"
-            "* The share of the limit is the time of the matrix products of the linear layers and of the output layer "
-            "alone, executed one after the other in the same run, over the time of our step.",
-        ]
-    )  # fmt: skip
+def section(case: Case, found: Found, job: Job, rows: int, tiny: bool) -> str:
+    """Text of a case's section."""
+    what = "pairs" if case.job.objective == "dpo" else "rows"
+    of = "made-up sums, with a random model" if tiny else case.set
+    repeats = len(found.products)
+    said = (
+        f"{rows} {what} of {of} in batches of {job.batch}, {_trained(job)}; {repeats} repeats in turns, each a fresh "
+        "process; medians, and smallest to largest."
+    )
+    return "\n\n".join([machine(), said, runners(case, found), verdicts(case, found), step(found)])
+
+
+def _trained(job: Job) -> str:
+    lora = f"LoRA of rank {RANK} on all linear layers"
+    base = f" over NF4 with double quantization, computed in {job.dtype}" if job.quant == "int4" else ""
+    return f"{'all weights' if job.method == 'full' else lora}{base}, products in {job.dtype}"
+
+
+NOTES = f"""\
+A section for each case follows: `python benchmarks/beside_trl.py`, or some of them with `--cases`.
+
+* Both sides train the same token ids in the same batches (at most {MAX_LENGTH} tokens a row) with the same constant
+  rate, clipping and AdamW. Speeds are over all steps but the first: real tokens, padding left out. Memory is the most
+  that the whole process held resident.
+* trl trains without checkpointing. `plain` pads its batches; `padding-free` has them in one row; `packing` fills rows
+  of {MAX_LENGTH} tokens, so many a step as hold about the tokens of a batch, `packing-8` eight a step, the number that
+  the others have of examples: other batches, so the losses of neither are compared. DPOTrainer has none of them.
+* Aims of speed are held to trl's fastest setting. The aim of memory was set beside eight full rows a step and is held
+  to that setting; the share of each other setting's memory stands beside it.
+* The losses differ by the rounding of half precision, in which the two compute in different orders; in float32 they
+  agree to 1e-4, with LoRA too, on other rows (docs/parity.md).
+* Speeds of `dpo` contain the reference: ours computes it ahead, in trl it is part of a step.
+* The share of the limit is the time of the matrix products of the linear layers and of the output layer alone, executed
+  one after the other in the same run, over the time of our step."""
 
 
 def main() -> None:
@@ -222,14 +230,12 @@ def main() -> None:
 def _compare(chosen: argparse.Namespace, folder: Path) -> None:
     numbers = {name: chosen.rows or (16 if chosen.tiny else CASES[name].rows) for name in chosen.cases}
     jobs = {name: _job(CASES[name], number, folder, chosen.tiny) for name, number in numbers.items()}
-    found: dict[str, Found] = {}
-    text = ""
+    write_section(chosen.page, TITLE, NOTES)
     for name, job in jobs.items():  # written after each, for all of them take long
-        found[name] = measure(CASES[name], job, chosen.repeats)
-        done = {other: numbers[other] for other in found}
-        text = section(found, jobs, done, chosen.repeats, chosen.tiny)
-        write_section(chosen.page, TITLE, text)
-    print(text)
+        case = CASES[name]
+        text = section(case, measure(case, job, chosen.repeats), job, numbers[name], chosen.tiny)
+        write_section(chosen.page, f"{TITLE}: {name}", text)
+        print(f"{name}\n\n{text}\n")
 
 
 def _job(case: Case, number: int, folder: Path, tiny: bool) -> Job:

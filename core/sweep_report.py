@@ -71,7 +71,7 @@ class Group:
 
 def close(table: SweepTable) -> list[Job]:
     """Print the jobs of a sweep and write its page; return the jobs."""
-    jobs = table.jobs()
+    jobs = table.settle() if table.file.exists() else []
     if jobs:
         table.show(jobs, write_report(table.folder, jobs))
     return jobs

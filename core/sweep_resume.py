@@ -68,6 +68,7 @@ def _said(table: SweepTable) -> dict[str, Any]:
 
 def _run(table: SweepTable, number: int, typed: Sequence[str]) -> None:
     folder = table.folder / str(number)
+    typed = [word for word in typed if not word.lstrip("+").startswith("run.dir=")]  # that is the sweep's folder
     job = Job(number, " ".join(typed), "stopped")
     print(f"\njob {number}: {job.overrides}", flush=True)
     left = next((one for one in (folder, folder.with_name(f".{number}.partial")) if one.exists()), None)

@@ -77,6 +77,18 @@ class SweepTable:
                 writer.writeheader()
             writer.writerow(asdict(job))
 
+    def settle(self) -> list[Job]:
+        """Leave the last line of each job, in the order of their numbers."""
+        with FileLock(self.folder / ".table.lock"):
+            jobs = self.jobs()
+            fresh = self.file.with_suffix(".part")
+            with fresh.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, COLUMNS)
+                writer.writeheader()
+                writer.writerows(map(asdict, jobs))
+            fresh.replace(self.file)
+        return jobs
+
     def jobs(self) -> list[Job]:
         """The last line of each job, in the order of their numbers."""
         if not self.file.exists():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathlib import Path
 
-from lightning.pytorch import Callback
 from peft import LoraConfig, PeftConfig
+from torch import nn
 
 from core.api import Context, PeftMethod, UserError
-from plugins.lora.one_product import AsOneProduct
+from plugins.lora.one_product import as_one_product
 from plugins.lora.options import LoRAOptions
 
 
@@ -38,6 +38,14 @@ class LoRA(PeftMethod):
             target_modules="all-linear" if "all-linear" in o.targets else list(o.targets),
         )
 
-    def callbacks(self, context: Context) -> Sequence[Callback]:
-        """Those of every method of peft, and one for the speed of the step."""
-        return [*super().callbacks(context), AsOneProduct(context.adapter)]
+    def apply(self, model: nn.Module, context: Context) -> nn.Module:
+        """Put the adapter in, or make it trainable when it was loaded."""
+        model = super().apply(model, context)
+        as_one_product(model, context.adapter)
+        return model
+
+    def load(self, model: nn.Module, folder: Path, adapter: str) -> nn.Module:
+        """Put a saved adapter in; a reference is computed as it is trained."""
+        model = super().load(model, folder, adapter)
+        as_one_product(model, adapter)
+        return model

@@ -1,4 +1,4 @@
-"""While LoRA trains, its update is one product that adds itself to what the layer gave.
+"""Under autocast LoRA's update is one product that adds itself to what the layer gave.
 
 peft writes ``y + (B A x) s`` as a product, a scaling and an addition of full width, each a pass over memory.
 
@@ -10,14 +10,20 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
 from peft.tuners.lora import LoraLayer
-from peft.tuners.lora.layer import LoraVariant
-from torch import Tensor
+from peft.tuners.lora.layer import Linear, LoraVariant
+from torch import Tensor, nn
+
+
+def as_one_product(model: nn.Module, adapter: str) -> None:
+    """Let the layers of an adapter compute so, unless they have another way already."""
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer) and adapter in layer.lora_A:
+            layer.lora_variant.setdefault(adapter, OneProduct())
 
 
 class OneProduct(LoraVariant):
-    """Stands where peft has room for another way to compute a layer; ``merge`` and the like are peft's own."""
+    """Stands where peft has room for another way to compute a layer; all but ``forward`` is as peft has it."""
 
     @staticmethod
     def forward(module: Any, active_adapter: str, x: Tensor, result: Tensor, **_: Any) -> Tensor:
@@ -30,40 +36,25 @@ class OneProduct(LoraVariant):
             result: (..., O) of the base.
         """
         dropped = module.lora_dropout[active_adapter](x)
-        hidden_TR = module.lora_A[active_adapter](dropped).flatten(0, -2)
-        up_RO = module.lora_B[active_adapter].weight.t()
-        summed_TO = torch.addmm(result.flatten(0, -2), hidden_TR, up_RO, alpha=module.scaling[active_adapter])
-        return summed_TO.view(result.shape)
+        hidden = module.lora_A[active_adapter](dropped)
+        scaling = module.scaling[active_adapter]
+        if not torch.is_autocast_enabled(x.device.type):  # to the bit as peft, which will load what is saved
+            update = module.lora_B[active_adapter](hidden) * scaling
+            return result + (update if isinstance(module, Linear) else update.to(result.dtype))
+        hidden_TR, up_RO = hidden.flatten(0, -2), module.lora_B[active_adapter].weight.t()
+        return torch.addmm(result.flatten(0, -2), hidden_TR, up_RO, alpha=scaling).view(result.shape)
 
+    @staticmethod
+    def merge_safe(module: Any, active_adapter: str, orig_weight: Tensor) -> Tensor:
+        """The weight (O, I) with the update."""
+        return orig_weight + module.get_delta_weight(active_adapter).to(orig_weight.dtype)
 
-class AsOneProduct(Callback):
-    """From the first training step to the last, where autocast brings the dtypes together.
+    @staticmethod
+    def merge_unsafe(module: Any, active_adapter: str, orig_weight: Tensor) -> None:
+        """The same in place."""
+        orig_weight.data += module.get_delta_weight(active_adapter).to(orig_weight.dtype)
 
-    Args:
-        adapter: Name of the adapter that is trained.
-    """
-
-    def __init__(self, adapter: str) -> None:
-        self.adapter = adapter
-        self.layers: list[LoraLayer] = []
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin, unless everything is float32 or a layer has another way already."""
-        if str(trainer.precision).endswith("-mixed"):
-            layers = [layer for layer in pl_module.modules() if isinstance(layer, LoraLayer)]
-            self.layers = [layer for layer in layers if self.adapter in layer.lora_A.keys() - layer.lora_variant.keys()]
-        for layer in self.layers:
-            layer.lora_variant[self.adapter] = OneProduct()
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """As before: merging asks for plain layers."""
-        self._end()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """As before."""
-        self._end()
-
-    def _end(self) -> None:
-        for layer in self.layers:
-            layer.lora_variant.pop(self.adapter, None)
-        self.layers = []
+    @staticmethod
+    def unmerge(module: Any, active_adapter: str, orig_weight: Tensor) -> Tensor:
+        """The weight (O, I) without it."""
+        return orig_weight - module.get_delta_weight(active_adapter).to(orig_weight.dtype)

@@ -85,7 +85,7 @@ class SweepTable:
             with fresh.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, COLUMNS)
                 writer.writeheader()
-                writer.writerows(map(asdict, jobs))
+                writer.writerows(asdict(job) for job in jobs)
             fresh.replace(self.file)
         return jobs
 

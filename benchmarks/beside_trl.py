@@ -138,11 +138,11 @@ def verdicts(case: Case, found: Found) -> str:
     """The second table: ours beside each setting of trl, the fastest first, which the aim of speed is held to."""
     speeds = {name: median(case.speed(one) for one in taken) for name, taken in found.taken.items()}
     memory = {name: median(one.memory for one in taken) for name, taken in found.taken.items()}
+    wanted = case.faster[has_amx()]
+    held, bound = case.memory or ("", 0.0)
     rows: list[list[str]] = []
     for name in sorted(speeds.keys() - {"ours"}, key=lambda name: -speeds[name]):
         faster, share = speeds["ours"] / speeds[name], memory["ours"] / memory[name]
-        wanted = case.faster[has_amx()]
-        held, bound = case.memory or ("", 0.0)
         rows.append([
             name,
             f"{faster:.2f}" + ("" if rows else f" ({_met(faster >= wanted, f'{wanted:g}')})"),

@@ -146,7 +146,8 @@ def encode(
         raise refusal(bad, sum(len(rows.rows) for rows in sides), nothing_left)
     for side, rows, file in zip(found[1:], sides[1:], files[1:], strict=True):
         shared = np.isin(file.column(HASH), files[0].column(HASH))
-        asked = np.isin(file.column(PROMPT), files[0].column(PROMPT)) & (file.column(PROMPT) != 0)
+        prompts = file.column(PROMPT)
+        asked = np.isin(prompts, files[0].column(PROMPT)) & (prompts != 0)
         _count(side.facts, "shared", rows, file.column(ROW)[shared])
         _count(side.facts, "asked", rows, file.column(ROW)[asked & ~shared])
     return found

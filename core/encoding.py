@@ -18,7 +18,7 @@ from core.fitted import fitted
 from core.formats import of_file
 from core.messages import conversation, oddities
 from core.options import COLUMNS
-from core.special import special_ids, writes_special
+from core.special import special_ids, spellings, spelt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -103,6 +103,7 @@ class Encoder:
         self.tokenizer = tokenizer
         self.limits = limits
         self.special = special_ids(tokenizer)
+        self.spellings = spellings(tokenizer, self.special)
         self.columns = dict(columns)
 
     def encode(self, rows: Sequence[tuple[int, Row | RowError]]) -> Chunk:
@@ -164,7 +165,7 @@ class Encoder:
             yield "doubled"
         if row.get("tools") and not mentions(self.tokenizer, "tools"):
             yield "toolless"
-        if writes_special(self.tokenizer, {c: v for c, v in row.items() if c in COLUMNS}):
+        if self.spellings and any(spelt(self.spellings, row[column]) for column in COLUMNS if column in row):
             yield "spelt"
         yield from oddities(conversation(row))
 

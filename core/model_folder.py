@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -55,7 +56,9 @@ def _no_model(given: str, folder: Path) -> UserError:
 def instead(path: str) -> str:
     """What to type in place of a path that leads nowhere."""
     given = Path(path).expanduser()
-    beside = [folder.name for folder in given.parent.iterdir() if folder.is_dir()] if given.parent.is_dir() else []
+    beside: list[str] = []
+    with suppress(OSError):  # one that may not be looked into, or is not there
+        beside = [folder.name for folder in given.parent.iterdir() if folder.is_dir()]
     near = get_close_matches(given.name, beside, 1)
     guess = f"did you mean model.path={Path(path).parent / near[0]}?  " if near else ""
     return f"{guess}model.path=FOLDER {SUITED}, a hub id as ORGANISATION/NAME, or a .gguf file"

@@ -100,7 +100,7 @@ def _read(source: DataSource, split: str, raw: Iterable[Any], objective: Objecti
         columns |= _columns(row)
         file.append(_one(row, known, options), source.origin(split, index))
         shares.append(source.share(split, index))
-    if columns:
+    if known:
         with _about(source, split):
             check_mapped(options.columns, columns)
     every = range(len(file))

@@ -209,20 +209,24 @@ def check_free(run_dir: str) -> None:
     """Whether ``run.dir`` can be begun in.
 
     Raises:
-        UserError: something is there.
+        UserError: something is there, or it cannot be looked at.
     """
+    with _writing(Path(run_dir)):
+        _free(run_dir)
+
+
+def _free(run_dir: str) -> tuple[Path, Path]:
     final = Path(run_dir).expanduser().absolute()
     path = _partial(final)
     if final.is_file() or (final.is_dir() and any(final.iterdir())):
         raise UserError(f"run.dir={run_dir} is there and not empty", "give run.dir a new folder, or leave it out")
     if path.exists():
         raise UserError(f"run.dir={run_dir}: a run that did not end lies in {path}", f"python -m core resume {path}")
+    return final, path
 
 
 def _given(run_dir: str) -> tuple[Path, Path]:
-    check_free(run_dir)
-    final = Path(run_dir).expanduser().absolute()
-    path = _partial(final)
+    final, path = _free(run_dir)
     path.mkdir(parents=True)
     return final, path
 

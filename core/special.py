@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -15,14 +14,7 @@ def special_ids(tokenizer: Any) -> frozenset[int]:
     return frozenset({*named, *_added_special(tokenizer)})
 
 
-def writes_special(tokenizer: Any, value: Any) -> bool:
-    """Whether some text in a row spells a special token: the tokenizer takes it for the token itself."""
-    pattern = _spelt(tokenizer, special_ids(tokenizer))
-    return pattern is not None and any(pattern.search(text) for text in _texts(value))
-
-
-@lru_cache(maxsize=4)
-def _spelt(tokenizer: Any, special: frozenset[int]) -> re.Pattern[str] | None:
+def spellings(tokenizer: Any, special: frozenset[int]) -> re.Pattern[str] | None:
     """Finds what any of these tokens looks like; None where the tokenizer has none, or reads them as text."""
     if not hasattr(tokenizer, "convert_ids_to_tokens") or getattr(tokenizer, "split_special_tokens", False):
         return None
@@ -30,16 +22,12 @@ def _spelt(tokenizer: Any, special: frozenset[int]) -> re.Pattern[str] | None:
     return re.compile("|".join(map(re.escape, written))) if written else None
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """All texts in a value, however deep they stand."""
+def spelt(pattern: re.Pattern[str], value: Any) -> bool:
+    """Whether some text in a value, however deep it stands, spells one: the tokenizer takes it for the token itself."""
     if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inside in cast("Mapping[str, Any]", value).values():
-            yield from _texts(inside)
-    elif isinstance(value, list):
-        for inside in cast("list[Any]", value):
-            yield from _texts(inside)
+        return pattern.search(value) is not None
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return any(spelt(pattern, one) for one in cast("Iterable[Any]", inside))
 
 
 _added: WeakKeyDictionary[Any, tuple[int, frozenset[int]]] = WeakKeyDictionary()

@@ -96,6 +96,13 @@ def test_given_folder_must_be_free(there: str):
     assert Path(there).read_text() == "mine"
 
 
+def test_a_folder_that_cannot_be_looked_at_is_an_error_of_two_lines():
+    import core
+
+    with pytest.raises(UserError, match=r"cannot write .*aaa"):
+        core.train(core.configure([f"run.dir={'a' * 300}"]))
+
+
 def test_a_folder_that_is_taken_is_known_before_anything_is_read():
     import core
 

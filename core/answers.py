@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 def answer_tokens(
-    tokenizer: PreTrainedTokenizerBase, prompt: Any, answer: Any, *, tools: Any = None, name: str = "completion"
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Any,
+    answer: Any,
+    *,
+    tools: Any = None,
+    name: str = "completion",
+    turns: str = "all",
 ) -> Tokens:
     """A prompt and an answer to it; the assistant's text in the answer and its end token are supervised.
 
@@ -25,6 +31,7 @@ def answer_tokens(
         answer: Text or messages.
         tools: Handed to the template; a list, or the JSON text of one.
         name: Of the answer's column, for errors.
+        turns: Which of the assistant's messages in the answer are supervised: ``all`` or the ``last``.
 
     Raises:
         RowError: there is no answer, one that is neither text nor messages, or a message with a weight of its own.
@@ -36,7 +43,9 @@ def answer_tokens(
         if isinstance(answer, str) and not isinstance(prompt, list) and not tools:
             return completion_tokens(tokenizer, prompt or "", answer)
         _check_unweighted([*before, *after])
-        weights = [0.0] * len(before) + [float(_speaks(message)) for message in after]
+        speaks = [i for i, message in enumerate(after) if _speaks(message)]
+        learned = speaks[-1:] if turns == "last" else speaks
+        weights = [0.0] * len(before) + [float(i in learned) for i in range(len(after))]
         if not any(weights):
             raise RowError(name, "has no assistant message")
         return chat_tokens(tokenizer, [*before, *after], tools=tools, weights=weights)

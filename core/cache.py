@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ from core.modules import find
 def cache_folder() -> Path:
     """``HOOKTUNE_CACHE``, else the user's cache directory."""
     return Path(os.environ.get("HOOKTUNE_CACHE") or user_cache_path("hooktune")).absolute()
+
+
+def computing() -> list[str]:
+    """Versions of what computes values that are kept."""
+    return [version(package) for package in ("torch", "transformers", "peft", "bitsandbytes")]
 
 
 def file_hash(file: Path) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
-from core.errors import UserError
+from core.errors import UserError, shortened
 from core.paired import difference
 from core.result import Result
 from core.run_files import read_lock, read_status
@@ -69,12 +69,23 @@ def made_of(run: Result) -> dict[str, str]:
     for part in lock["parts"]:
         ours = part["distribution"] == "hooktune"
         found[part["kind"]] = part["name"] + ("" if ours else f" ({part['distribution']} {part['version']})")
-    file = run.folder / "config.yaml"
-    found |= _flat(yaml.safe_load(file.read_text(encoding="utf-8"))) if file.exists() else {}
+    found |= _flat(_config(run.folder / "config.yaml"))
     found |= {f"package {name}": str(version) for name, version in lock["packages"].items()}
     found |= {"python": lock["python"], "cpu": lock["machine"]["cpu"], "gpus": ", ".join(lock["machine"]["gpus"])}
     found |= {f"{side} rows": digest[:12] for side, digest in lock["data"]["rows"].items()}
     return found | {"weights": " ".join(sorted(lock["model"]["sha256"].values()))[:12], "state": run.status["state"]}
+
+
+def _config(file: Path) -> Mapping[str, Any]:
+    """All values of a run; nothing where the file is gone."""
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        what = shortened(" ".join(str(error).split()))
+        raise UserError(f"{file} cannot be read: {what}", f"leave {file.parent} out") from error
+    return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else {}
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, str]:

@@ -462,7 +462,7 @@ class Score:
         better: Which direction is good.
         samples: A few of ``{"prompt": ..., "wanted": ..., "given": ...}``.
         unit: ``"%"`` shows a share of 0 to 1 as a percentage; another stands behind the value, such as ``"words"``.
-        of_rows: A value for each row, in their order, of which ``value`` is the mean or nearly: with them ``compare``
+        of_rows: A value for each row, in their order, of which ``value`` is the mean: with them ``compare``
             tests two runs row by row.
         also: Other values of the same measurement, shown under it, such as the margin under a share.
     """

@@ -26,8 +26,8 @@ def _pair(row: dict[str, Any]) -> Row:
     system = _text(row, "system")
     if not system.strip():
         return row
-    prompt = with_system(system, as_messages(row["prompt"], "user"))
-    return {**row, "messages": [*prompt, *as_messages(row["completion"], "assistant")]}
+    prompt, completion = as_messages(row["prompt"], "user"), as_messages(row["completion"], "assistant")
+    return {**row, "prompt": with_system(system, prompt), "completion": completion}
 
 
 def _sharegpt(row: dict[str, Any]) -> Row:

@@ -148,8 +148,9 @@ def encode(
         shared = np.isin(file.column(HASH), files[0].column(HASH))
         prompts = file.column(PROMPT)
         asked = np.isin(prompts, files[0].column(PROMPT)) & (prompts != 0)
-        _count(side.facts, "shared", rows, file.column(ROW)[shared])
-        _count(side.facts, "asked", rows, file.column(ROW)[asked & ~shared])
+        # a row may have several examples, as pieces of a text
+        _count(side.facts, "shared", rows, np.unique(file.column(ROW)[shared]).tolist())
+        _count(side.facts, "asked", rows, np.unique(file.column(ROW)[asked & ~shared]).tolist())
     return found
 
 
@@ -185,7 +186,7 @@ def _encode_side(rows: Rows, encoder: Encoder, path: Path | None) -> tuple[Encod
     facts.unread = sorted(unread)
     facts.system = systems.pop() if len(systems) == 1 else None
     firsts = np.unique(file.column(HASH), return_index=True)[1]
-    _count(facts, "duplicates", rows, np.delete(file.column(ROW), firsts).tolist())
+    _count(facts, "duplicates", rows, np.unique(np.delete(file.column(ROW), firsts)).tolist())
     facts.digest = _digest([rows.hashes[i] for i in good] if rows.hashes else [])
     encoded = Encoded(
         file.listed(),

@@ -234,6 +234,6 @@ def _longest(example: Example) -> int:
 
 
 def _system(row: Any) -> str | None:
-    messages: Any = row.get("messages") or [{}]
-    first = messages[0]
-    return first["content"] if first.get("role") == "system" else None
+    said = conversation(row)
+    content = said[0].get("content") if said and said[0].get("role") == "system" else None
+    return content if isinstance(content, str) else None

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
 
 from core.contracts import Row
 from core.encoding import Chunk, Encoder
 from core.errors import RowError
+
+Group = Sequence[tuple[int, Row | RowError]]
+"""Rows with their indices."""
 
 CHUNK = 1000
 """Rows of a chunk."""
@@ -36,13 +41,29 @@ def chunks(encoder: Encoder, rows: Iterable[tuple[int, Row | RowError]], number:
         yield from map(encoder.encode, _grouped(rows))
         return
     with _pool(workers, pickled) as pool:
-        waiting: list[Future[Chunk]] = []
+        waiting: list[tuple[Group, Future[Chunk] | None]] = []
         for group in _grouped(rows):
-            waiting.append(pool.submit(_work, group))
+            with _unseen_program(needed=b"__main__" in pickled):  # a process may be started each time
+                waiting.append((group, _submitted(pool, group)))
             if len(waiting) >= 3 * workers:  # no more rows in memory than the workers need
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()
+                yield _done(encoder, *waiting.pop(0))
+        for group, future in waiting:
+            yield _done(encoder, group, future)
+
+
+def _submitted(pool: ProcessPoolExecutor, group: Group) -> Future[Chunk] | None:
+    try:
+        return pool.submit(_work, group)
+    except BrokenProcessPool:
+        return None
+
+
+def _done(encoder: Encoder, group: Group, future: Future[Chunk] | None) -> Chunk:
+    """What a process made of a group; without processes, as when one could not import a stranger's part, done here."""
+    with suppress(BrokenProcessPool):
+        if future is not None:
+            return future.result()
+    return encoder.encode(group)
 
 
 def _pickled(encoder: Encoder) -> bytes | None:
@@ -65,6 +86,21 @@ def _pool(workers: int, pickled: bytes) -> Generator[ProcessPoolExecutor]:
             yield pool
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _unseen_program(needed: bool) -> Generator[None]:
+    """Start processes that do not run the user's script again, unless a part is defined in it.
+
+    Python imports the main module anew in each, which would train in a script that has no ``if __name__``.
+    """
+    program = vars(sys.modules["__main__"])
+    seen = {name: program.pop(name) for name in ("__file__", "__spec__") if name in program and not needed}
+    program.setdefault("__spec__", None)
+    try:
+        yield
+    finally:
+        program |= seen
 
 
 _encoder: Encoder | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from core.cache import cache_folder, code_of, name_of, note_down, stamp
+from core.cache import cache_folder, code_of, computing, name_of, note_down, stamp
 from core.context import RunContext
 from core.contracts import Row, Score
 from core.devices import first
@@ -70,9 +70,10 @@ def measure_before(
     if plan.metric is None or not rows or plan.start.adapter is not None or not stamp(plan.facts.path):
         return measure(plan, model, rows, context, screen, "before")
     file = cache_folder() / "before" / f"{_key(plan, rows)}.json"
-    if file.exists():
+    with suppress(OSError, ValueError, TypeError, KeyError):  # there is none, or a damaged one
+        known = Score.of_plain(json.loads(file.read_text(encoding="utf-8")))
         screen.print("before  [dim]measured by an earlier run[/dim]")
-        return Score.of_plain(json.loads(file.read_text()))
+        return known
     score = measure(plan, model, rows, context, screen, "before")
     if score is not None:
         note_down(file, asdict(score))
@@ -92,7 +93,7 @@ def _key(plan: Plan, rows: Sequence[Row]) -> str:
         "template": plan.tokenizer.chat_template,
         "rows": list(rows),
         "core": code_of(plan),
-        "torch": torch.__version__,
+        "packages": computing(),
         "device": "cuda" if torch.cuda.is_available() else "cpu",
     }
     return name_of(what)

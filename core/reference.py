@@ -16,7 +16,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from core.batch import Layout, lay_out
-from core.cache import cache_folder, code_of, name_of, note_down, stamp
+from core.cache import cache_folder, code_of, computing, name_of, note_down, stamp
 from core.context import RunContext
 from core.contracts import Example, Head, Objective, Tokens
 from core.layout import choose
@@ -128,7 +128,7 @@ def _file(
         "parts": [[code_of(part), config.offers[a].version, asdict(config.options[a])] for a, part in made.items()],
         "examples": _digest(examples),
         "laid out": [layout, context.pad, _together(plan, as_trained)],
-        "computed": [as_trained and str(plan.dtype), context.device.type, torch.__version__],
+        "computed": [as_trained and str(plan.dtype), context.device.type, *computing()],
         "core": code_of(plan),
     }
     return cache_folder() / "reference" / f"{name_of(what)}.json"

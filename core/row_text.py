@@ -8,6 +8,9 @@ from typing import Any
 
 from core.errors import RowError, shortened
 
+SAID, PLAIN = ("content", "value"), (str, int, float, list, Mapping, type(None))
+"""Where a message's text stands, and what JSON holds: anything else would become text by its Python form."""
+
 DEEPEST = 100
 """How deep lists and objects may stand in each other: JSON reads ten times that, and no more."""
 
@@ -30,7 +33,10 @@ def check_text(value: Any, field: str = "", depth: int = 0) -> None:
     elif isinstance(value, Mapping):
         for key, inside in value.items():
             _check_key(key, field)
-            check_text(inside, f"{field}.{key}" if field else key, depth + 1)
+            at = f"{field}.{key}" if field else key
+            if field and key in SAID and not isinstance(inside, PLAIN):
+                raise RowError(at, f"is {type(inside).__name__}, not text")
+            check_text(inside, at, depth + 1)
     elif isinstance(value, list):
         for i, inside in enumerate(value):
             check_text(inside, f"{field}[{i}]", depth + 1)

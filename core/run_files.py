@@ -52,6 +52,10 @@ def read_status(folder: Path, asked: Path | None = None) -> dict[str, Any]:
     return cast("dict[str, Any]", found)
 
 
+LOCKED = frozenset({"parts", "packages", "python", "machine", "data", "model"})
+"""Keys of ``lock.json`` that are read."""
+
+
 def read_lock(run: Path) -> dict[str, Any]:
     """What ``lock.json`` says.
 
@@ -60,11 +64,14 @@ def read_lock(run: Path) -> dict[str, Any]:
     """
     file = run / "lock.json"
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{run} never came to load its model", "start the run anew") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read: {error}", "start the run anew") from None
+    if not isinstance(found, dict) or not LOCKED.issubset(cast("dict[str, Any]", found)):
+        raise UserError(f"{file} is not what a run wrote", "start the run anew")
+    return cast("dict[str, Any]", found)
 
 
 def model_of(lock: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import torch
 
 from core.contracts import Score
@@ -30,6 +31,15 @@ class MetricContract(PartContract):
         assert score.n == len(rig.data.validation.rows)
         assert score.low <= score.value <= score.high
         assert score.better in ("higher", "lower")
+
+    def test_values_of_rows_have_the_value_as_their_mean(self) -> None:
+        """Where there are any: what ``compare`` tests row by row is then what it shows."""
+        rig = Rig(self.usual())
+        score = self._measure(rig, rig.base())
+        for one in (score, *score.also):
+            if one.of_rows:
+                assert len(one.of_rows) == one.n
+                assert sum(one.of_rows) / one.n == pytest.approx(one.value, rel=1e-6, abs=1e-9)
 
     def test_it_measures_the_same_twice(self) -> None:
         """Nothing is sampled, and the random numbers of a run are not moved."""

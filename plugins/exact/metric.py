@@ -71,6 +71,7 @@ def _answers(model: Any, asked: Sequence[tuple[list[int], str]], tokenizer: Any)
 
 def _asked(row: Row) -> str:
     """What the user said last, shortened."""
-    messages = row.get("messages") or [{"role": "user", "content": row.get("prompt", "")}]
+    prompt = row.get("prompt", "")
+    messages = row.get("messages") or (prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}])
     text = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
     return text if len(text) <= 100 else f"{text[:60]} ... {text[-35:]}"

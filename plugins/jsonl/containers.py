@@ -13,8 +13,9 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TextIO, cast
 
 from core.api import UserError
 
@@ -29,7 +30,10 @@ def _zstd(file: Path) -> IO[bytes]:
 
 
 def _zip(file: Path) -> IO[bytes]:
-    return zipfile.ZipFile(file).open(_inside(file))
+    try:
+        return zipfile.ZipFile(file).open(_inside(file))
+    except RuntimeError as error:  # it has a password, or is packed in a way that Python does not know
+        raise UserError(f"{file} cannot be unpacked: {error}", f"unzip {shlex.quote(str(file))}") from error
 
 
 def _inside(archive: Path) -> str:
@@ -77,9 +81,18 @@ def suffix_of(file: Path) -> str:
 def opened(file: Path) -> IO[bytes]:
     """What is in a file, decompressed."""
     if file == STDIN:
-        return sys.stdin.buffer
+        return open(_kept(sys.stdin).name, "rb")  # whoever reads closes it
     opener = COMPRESSED.get(file.suffix.lower())
     return cast("IO[bytes]", opener(file)) if opener else file.open("rb")
+
+
+@lru_cache(maxsize=1)
+def _kept(stream: TextIO) -> IO[bytes]:
+    """All of a stream in a temporary file, for as long as the process lives: each job of a sweep reads it again."""
+    kept = tempfile.NamedTemporaryFile()  # noqa: SIM115
+    shutil.copyfileobj(stream.buffer, kept)
+    kept.flush()
+    return kept
 
 
 @contextmanager

@@ -21,7 +21,8 @@ class MeanLoss(Metric):
         """The objective's loss, reference included."""
         pairs = list(context.losses(model, rows))
         mean, half = ratio(pairs)
-        of_rows = [total / items if items else 0.0 for total, items in pairs]
+        # so scaled that their mean is the loss: a row counts by its items
+        of_rows = [total * len(pairs) / sum(items for _, items in pairs) for total, _ in pairs]
         return Score("loss", mean, len(pairs), mean - half, mean + half, "lower", of_rows=of_rows)
 
 

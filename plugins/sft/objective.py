@@ -39,7 +39,9 @@ class SFT(Objective):
             weights = self._weights(row["messages"])
             tokens = chat_tokens(tokenizer, row["messages"], tools=row.get("tools"), weights=weights)
         else:
-            tokens = answer_tokens(tokenizer, row.get("prompt"), row["completion"], tools=row.get("tools"))
+            tokens = answer_tokens(
+                tokenizer, row.get("prompt"), row["completion"], tools=row.get("tools"), turns=self.options.turns
+            )
         rest = self.options.prompt_weight
         weight = 1.0 if row.get("weight") in (None, "") else _number("weight", row["weight"], above_zero=True)
         return {"completion": Tokens(tokens.ids, [weight * (max(w, 0.0) if w else rest) for w in tokens.loss_weights])}

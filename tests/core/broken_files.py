@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import lzma
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -46,9 +48,21 @@ def arrow(table: pa.Table, new: Callable[..., pa.ipc.RecordBatchStreamWriter]) -
     return sink.getvalue().to_pybytes()
 
 
+def secret(text: str) -> bytes:
+    """A zip archive that says that it has a password."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        archive.writestr("rows.jsonl", text)
+    data = bytearray(sink.getvalue())
+    for mark, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(mark) + flags] |= 1
+    return bytes(data)
+
+
 PAIRS = pa.Table.from_pylist([ONE, TWO])
 NOT_UTF8 = pa.Array.from_buffers(pa.string(), 2, pa.array([b"good", b"\xff\xfe"]).buffers())
 NULLS = [[None, {"role": "user", "content": None}], None, [{"role": None, "content": "a"}]]
+BYTES = [[{"role": "user", "content": b"a"}, {"role": "assistant", "content": b"b"}]]
 PACKED: Mapping[str, Callable[[bytes], bytes]] = {
     "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress,
     "zst": lambda data: pa.compress(data, "zstd", asbytes=True),
@@ -86,6 +100,7 @@ FILES: Mapping[str, bytes] = {
     "column-twice.parquet": parquet(pa.table([["a"], ["b"], ["c"]], names=["prompt", "completion", "prompt"])),
     "not-utf8.parquet": parquet(pa.table({"prompt": NOT_UTF8, "completion": ["a", "b"]})),
     "bytes.parquet": parquet(pa.table({"prompt": pa.array([b"a"]), "completion": ["b"]})),
+    "bytes-of-a-message.parquet": parquet(pa.table({"messages": BYTES})),
     "no-rows.parquet": parquet(PAIRS.slice(0, 0)),
     "nulls.parquet": parquet(pa.table({"prompt": [None, "a"], "completion": ["a", None]})),
     "nested-nulls.parquet": parquet(pa.table({"messages": NULLS})),
@@ -99,6 +114,7 @@ FILES: Mapping[str, bytes] = {
     # pyarrow's zstd writes no checksum by which damage could be told
     **{f"damaged.jsonl.{suffix}": damaged(PACKED[suffix](MANY)) for suffix in ("gz", "bz2", "xz")},
     **{f"not-packed.jsonl.{suffix}": PLAIN.encode() for suffix in PACKED},
+    "secret.jsonl.zip": secret(PLAIN),
     "packed.jsonl": gzip.compress(PLAIN.encode()),
     "nothing-inside.jsonl.gz": gzip.compress(b""),
     # names

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -12,10 +13,16 @@ from core.data import encode
 from core.errors import RowError, UserError
 from core.options import DataOptions
 from core.rows import Rows, prepared, read_rows
+from plugins.preference.kto import KTO
+from plugins.preference.options import KTOOptions
 from plugins.sft.objective import SFT
-from plugins.sft.options import SFTOptions
+from plugins.sft.options import PretrainOptions, SFTOptions
+from plugins.sft.pretrain import Pretrain
 
 SFT_ = SFT(SFTOptions(name="sft", turns="all", prompt_weight=0.0, label_smoothing=0.0, z_loss=0.0, neftune_alpha=0.0))
+
+KTO_ = KTO(KTOOptions(name="kto", beta=0.1, desirable_weight=1.0, undesirable_weight=1.0, block=4))
+PRETRAIN = Pretrain(PretrainOptions(name="pretrain", label_smoothing=0.0, z_loss=0.0, neftune_alpha=0.0))
 
 
 class Listed(DataSource):
@@ -307,6 +314,42 @@ def test_a_system_column_is_the_systems_message(tokenizer, row):
     found = encoding([row], tokenizer)
     assert found.examples == encoding([chat], tokenizer).examples
     assert found.facts.system == "Be brief."
+
+
+SPOKEN = {
+    "prompt": [
+        {"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}, {"role": "user", "content": "one"},
+    ],
+    "completion": [{"role": "assistant", "content": "three"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("objective", [SFT_, KTO_])
+def test_a_system_message_changes_nothing_of_what_is_learned(tokenizer, objective):
+    row = {**SPOKEN, **({} if objective is SFT_ else {"label": True})}
+    found = [
+        [id_ for id_, weight in zip(example.ids, example.loss_weights, strict=True) if weight]
+        for given in (row, {**row, "system": "Be brief."})
+        for example in [encoding([given], tokenizer, objective).examples[0]["completion"]]
+    ]
+    assert found[0] == found[1]
+    assert tokenizer.decode(found[0]) == "three<|im_end|>"
+
+
+def test_of_several_answers_the_last_may_be_learned_alone(tokenizer):
+    row = {"prompt": "one", "completion": [*SPOKEN["prompt"][1:], *SPOKEN["completion"]]}
+    learned = {}
+    for turns in ("all", "last"):
+        objective = SFT(replace(SFT_.options, turns=turns))
+        example = encoding([row], tokenizer, objective).examples[0]["completion"]
+        ids = [id_ for id_, weight in zip(example.ids, example.loss_weights, strict=True) if weight]
+        learned[turns] = tokenizer.decode(ids)
+    assert learned == {"all": "two<|im_end|>three<|im_end|>", "last": "three<|im_end|>"}
+
+
+def test_a_column_of_messages_that_nothing_reads_may_be_anything(tokenizer):
+    rows = [{"text": "one", "messages": value} for value in ("[]", {"a": 1}, [{"role": "system"}], [1], None)]
+    assert len(encoding(rows, tokenizer, PRETRAIN).examples) == len(rows)
 
 
 def test_columns_that_nothing_reads_are_known(tokenizer):

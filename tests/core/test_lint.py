@@ -123,6 +123,14 @@ def test_a_tokenizer_that_reads_special_tokens_as_text_makes_none_of_it(tokenize
     assert said(texts, tokenizer=literal, objective=PRETRAIN) == []
 
 
+def test_a_text_of_many_pieces_counts_once(tokenizer):
+    texts = [{"text": " ".join(map(str, range(start, start + 200)))} for start in (0, 1000)]
+    lines = said([*texts, texts[0]], texts, tokenizer=tokenizer, objective=PRETRAIN, max_length=16)
+    assert [line.partition(" (")[0] for line in lines[:2]] == [
+        "trained on, too: 2 rows held out", "there twice: 1 row to train",
+    ]  # fmt: skip
+
+
 def test_what_is_cut_is_counted_and_an_error_above_the_tolerance():
     rows = [{"length": n} for n in (4, 9, 8, 10)]
     assert said(rows, objective=Lengths(), max_length=8)[0] == (

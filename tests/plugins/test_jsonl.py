@@ -285,6 +285,7 @@ def test_standard_input_is_lines_of_json(monkeypatch):
     rows = list(files.rows("train"))
     assert (rows[0], str(rows[1])[:8]) == (ONE, "not JSON")
     assert [files.origin("train", i) for i in range(2)] == ["stdin:2", "stdin:3"]
+    assert next(source("-").rows("train")) == ONE  # a sweep's next job gets it, too
 
 
 @pytest.mark.parametrize("kind", [".jsonl", ".csv"])

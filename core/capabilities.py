@@ -19,6 +19,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations, product
 from pathlib import Path
@@ -30,10 +31,15 @@ SURROUNDINGS = frozenset({"decoder", "encoder", "vision", "causal-lm", "cpu", "c
 """Words about the model, the head and the device, which no part provides."""
 
 
-def words() -> frozenset[str]:
-    """What the core itself provides: the device and, so far, decoders with a language-model head."""
-    devices = {"cpu", "cuda"} if Path("/dev/nvidiactl").exists() else {"cpu"}
-    return frozenset({"decoder", "causal-lm"} | devices)
+def words(accelerator: str = "auto") -> frozenset[str]:
+    """What the core itself provides: the device and, so far, decoders with a language-model head.
+
+    Args:
+        accelerator: ``trainer.accelerator``.
+    """
+    hidden = accelerator == "cpu" or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    device = "cuda" if Path("/dev/nvidiactl").exists() and not hidden else "cpu"
+    return frozenset({"decoder", "causal-lm", device})
 
 
 def check(offers: Mapping[str, Offer], extra: Collection[str], registry: Registry) -> None:

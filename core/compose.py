@@ -87,7 +87,7 @@ def configure(overrides: Sequence[str] = ()) -> Config:
         'lora-int4'
     """
     config = composed(overrides)
-    capabilities.check(config.offers, capabilities.words(), config.registry)
+    capabilities.check(config.offers, capabilities.words(config.trainer.accelerator), config.registry)
     return config
 
 
@@ -151,7 +151,7 @@ def with_metric(config: Config, name: str) -> Config:
     """
     typed = [line for line in config.overrides if line.lstrip("+").partition("=")[0] != "metric"]
     resolved = composed([*typed, f"metric={name}"], config.registry)
-    capabilities.check(resolved.offers, capabilities.words(), resolved.registry)
+    capabilities.check(resolved.offers, capabilities.words(config.trainer.accelerator), resolved.registry)
     return replace(resolved, overrides=config.overrides)
 
 

@@ -201,6 +201,16 @@ def _hold(path: Path, final: Path) -> FileLock:
     return lock
 
 
+def check_unheld(final: Path) -> None:
+    """Whether nobody is writing a run.
+
+    Raises:
+        UserError: another process is.
+    """
+    if (path := _partial(final)).exists():
+        _hold(path, final).release()
+
+
 def _partial(final: Path) -> Path:
     return final.with_name(f".{final.name}.partial")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import product
@@ -14,12 +15,13 @@ from hydra.errors import HydraException
 from core import capabilities
 from core.compose import Config, composed
 from core.discovery import discover
-from core.errors import UserError
+from core.errors import UserError, shortened
 from core.hydra_app import compose_tree, run_hydra, translate
 from core.normalise import normalise
 from core.overrides import disabled, parse, quoted
 from core.plan_kept import plan_once
 from core.plan_screen import gigabytes
+from core.sweep_chooser import check_choosable
 from core.sweep_extras import check_extras, chosen_as_it_goes
 from core.sweep_job import patches
 from core.sweep_report import close
@@ -47,13 +49,16 @@ def sweep(typed: Sequence[str]) -> int:
     configs = [composed(job, registry) for job in (examples(lines) if as_it_goes else jobs)]
     for config in configs:
         _check_devices(config.trainer)
+    if as_it_goes:
+        check_choosable(lines, configs)
     table = SweepTable(_folder(lines))
     if not as_it_goes:
         _say_what_is_planned(configs)
     kept = [line for line in lines if not line.startswith("run.dir=")]
     own = [f"{key}={quoted(table.folder)}" for key in ("run.dir", "hydra.sweep.dir")]
     try:
-        run_hydra(["-m", *kept, *own], registry, Task(table, jobs, without, registry))
+        with table.alone():
+            run_hydra(["-m", *kept, *own], registry, Task(table, jobs, without, registry))
     except ValueError as error:  # a sweeper that has no value to choose by
         if not as_it_goes or any(job.after is not None for job in table.jobs()):
             raise
@@ -69,7 +74,7 @@ def _say_what_is_planned(configs: Sequence[Config]) -> None:
     Raises:
         UserError: one of the others could not begin.
     """
-    refused = [i for i, c in enumerate(configs) if next(capabilities.problems(c.offers, capabilities.words()), None)]
+    refused = [number for number, config in enumerate(configs) if _cannot_work(config)]
     which = f", of which {len(refused)} cannot work: {', '.join(map(str, refused))}" if refused else ""
     print(f"{len(configs)} jobs{which}", flush=True)
     needs = {
@@ -81,6 +86,10 @@ def _say_what_is_planned(configs: Sequence[Config]) -> None:
         print(f"job {most} needs the most memory, about {total} of {there}", flush=True)
 
 
+def _cannot_work(config: Config) -> bool:
+    return any(capabilities.problems(config.offers, capabilities.words(config.trainer.accelerator)))
+
+
 def _needs(number: int, config: Config) -> Mapping[str, int] | None:
     """Bytes of memory, term by term; None where that cannot be counted here, which the job says when it begins."""
     if patches(config):  # what alters libraries does so in a process of its own
@@ -89,7 +98,9 @@ def _needs(number: int, config: Config) -> Mapping[str, int] | None:
         return plan_once(config).memory
     except UserError as error:
         raise UserError(f"job {number}: {error.what}", error.fix) from error
-    except Exception:
+    except Exception as error:  # of a part: the job trains, or says it
+        what = f"{type(error).__name__}: {shortened(str(error))}"
+        print(f"job {number}: its memory could not be counted: {what}", file=sys.stderr)
         return None
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import core
 from core import capabilities
 from core.compose import Config
-from core.errors import Interrupted, UserError
+from core.errors import Interrupted, UserError, shortened
 from core.result import Result
 from core.resume import resume as go_on
+from core.runfolder import RunFolder
 from core.sweep_table import Job
 
 
@@ -34,13 +39,39 @@ def _apart(config: Config, resume: Path | None) -> Result:
         UserError: it failed; what it said was printed.
     """
     words = config.overrides if resume is None else ["resume", str(resume)]
-    command = [sys.executable, "-m", "core", *words]
-    code = subprocess.run(command, check=False).returncode  # noqa: S603  # what was typed, once more
+    code = _ended([sys.executable, "-m", "core", *words])
     if code > 128:
         raise Interrupted(code - 128)
     if code:
         raise UserError(f"the job's process ended with exit code {code}", "see what it printed above")
     return core.load_run(str(config.run_dir))
+
+
+def _ended(command: Sequence[str]) -> int:
+    """Exit code of a process that is told of each signal that comes here: it ends in good order, as a run does."""
+    process = subprocess.Popen(command, process_group=0)  # noqa: S603  # what was typed, once more
+
+    def tell(number: int, _frame: object) -> None:
+        process.send_signal(number)
+
+    with process:
+        try:
+            before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread, to which signals come
+            return process.wait()
+        try:
+            return process.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _leave_word(config: Config, state: str, why: str) -> None:
+    """A folder that says why there is no more in it, where the run itself left none."""
+    with suppress(UserError):
+        folder = RunFolder.create(str(config.run_dir), config.what, datetime.now())
+        folder.write_config(config.tree, config.overrides)
+        folder.finish(state, why)
 
 
 def run_job(config: Config, job: Job, resume: Path | None = None) -> float | None:
@@ -56,10 +87,11 @@ def run_job(config: Config, job: Job, resume: Path | None = None) -> float | Non
     """
     worth = None
     try:
-        capabilities.check(config.offers, capabilities.words(), config.registry)
+        capabilities.check(config.offers, capabilities.words(config.trainer.accelerator), config.registry)
     except UserError as error:
-        job.state = "refused"
-        print(f"refused: {error.what}; {error.fix}", file=sys.stderr)
+        job.state, why = "refused", f"{error.what}; {error.fix}"
+        print(f"refused: {why}", file=sys.stderr)
+        _leave_word(config, job.state, why)
         return None
     began = time.monotonic()
     try:
@@ -74,9 +106,11 @@ def run_job(config: Config, job: Job, resume: Path | None = None) -> float | Non
     except UserError as error:
         job.state = "failed"
         print(error, file=sys.stderr)
-    except (Exception, SystemExit):  # a part that calls sys.exit must not stop the other jobs
+        _leave_word(config, job.state, error.what)
+    except (Exception, SystemExit) as error:  # a part that calls sys.exit must not stop the other jobs
         job.state = "failed"
         traceback.print_exc()
+        _leave_word(config, job.state, f"{type(error).__name__}: {shortened(str(error))}")
     finally:
         job.seconds = job.seconds or round(time.monotonic() - began, 3)
     return worth if job.state == "done" else None

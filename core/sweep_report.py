@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 from core import svg
-from core.intervals import of_mean
+from core.sweep_groups import HEADINGS, Group, grouped, logged, measured, over_seeds
+from core.sweep_screen import show
 from core.sweep_table import COLUMNS, Job, SweepTable, cells, what_differs
 
 STYLE = """
@@ -41,39 +39,11 @@ SMOOTH = 0.05
 """Share of a run's steps over which its loss is averaged."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """Jobs that differ in their seed alone.
-
-    Attributes:
-        name: What they share.
-        jobs: Those that were done and measured.
-        number: Which colour they have.
-    """
-
-    name: str
-    jobs: Sequence[Job]
-    number: int
-
-    @property
-    def value(self) -> float:
-        """The mean of the metric after training."""
-        return mean(job.after for job in self.jobs if job.after is not None)
-
-    def interval(self, folder: Path) -> tuple[float, float]:
-        """Of several seeds that of their mean, of one that of its own rows."""
-        values = [job.after for job in self.jobs if job.after is not None]
-        if len(values) > 1:
-            return of_mean(values)
-        after = next((line for line in _metrics(folder, self.jobs[0]) if line["split"] == "after"), None)
-        return (self.value, self.value) if after is None else (after["low"], after["high"])
-
-
 def close(table: SweepTable) -> list[Job]:
     """Print the jobs of a sweep and write its page; return the jobs."""
     jobs = table.settle() if table.file.exists() else []
     if jobs:
-        table.show(jobs, write_report(table.folder, jobs))
+        show(table, jobs, write_report(table.folder, jobs).name)
     return jobs
 
 
@@ -88,13 +58,15 @@ def write_report(folder: Path, jobs: Sequence[Job]) -> Path:
 def _sections(folder: Path, jobs: Sequence[Job]) -> Iterator[str]:
     yield f"<p>{_counted(jobs)}</p>"
     yield _table(jobs)
+    for number, why in SweepTable(folder).reasons(jobs).items():
+        yield f"<p>job {number} {escape(why)}</p>"
+    if lines := over_seeds(folder, jobs):
+        yield _seeds(lines)
     groups = grouped(jobs)
-    for metric in dict.fromkeys(job.metric for group in groups for job in group.jobs if job.after is not None):
-        measured = [replace(group, jobs=[job for job in group.jobs if job.metric == metric]) for group in groups]
-        measured = [group for group in measured if group.jobs]
+    for metric, those in measured(groups).items():
         yield f"<h2>{escape(metric)} against memory and time</h2>"
-        yield f"<p>{_how(measured)} Across: memory at the peak; the area of a disc is the time of training.</p>"
-        yield _key(measured) + _scatter(folder, measured, metric)
+        yield f"<p>{_how(those)} Across: memory at the peak; the area of a disc is the time of training.</p>"
+        yield _key(those) + _scatter(folder, those, metric)
     curves = [(group, job, _losses(folder, job)) for group in groups for job in group.jobs]
     if any(points for _, _, points in curves):
         yield f"<h2>Loss in training</h2><p>Each the mean of {SMOOTH:.0%} of the steps.</p>"
@@ -118,14 +90,10 @@ def _table(jobs: Sequence[Job]) -> str:
     return "\n".join([*lines, "</table></div>"])
 
 
-def grouped(jobs: Sequence[Job]) -> list[Group]:
-    """Jobs that were done, those with the same overrides but for the seed together."""
-    names: dict[str, list[Job]] = {}
-    for job, differs in zip(jobs, what_differs(jobs), strict=True):
-        if job.state == "done":
-            name = " ".join(word for word in differs.split() if not word.lstrip("+").startswith("seed="))
-            names.setdefault(name or "as usual", []).append(job)
-    return [Group(name, found, number) for number, (name, found) in enumerate(names.items())]
+def _seeds(lines: Sequence[Sequence[str]]) -> str:
+    rows = ["".join(f"<th>{name}</th>" for name in HEADINGS)]
+    rows += ["".join(f"<td>{escape(cell)}</td>" for cell in line) for line in lines]
+    return '<div class="wide"><table>' + "\n".join(f"<tr>{row}</tr>" for row in rows) + "</table></div>"
 
 
 def _how(groups: Sequence[Group]) -> str:
@@ -141,32 +109,20 @@ def _key(groups: Sequence[Group]) -> str:
 
 
 def _scatter(folder: Path, groups: Sequence[Group], metric: str) -> str:
-    longest = max(_mean(group, "seconds") for group in groups) or 1.0
+    longest = max(group.mean("seconds") for group in groups) or 1.0
     drawn: list[svg.Point] = []
     for group in groups:
         low, high = group.interval(folder)
-        seconds, memory = _mean(group, "seconds"), _mean(group, "peak_memory") / 1e9
+        seconds, memory = group.mean("seconds"), group.mean("peak_memory") / 1e9
         name = f"{group.name}: {group.value:.4g} ({low:.4g} to {high:.4g}), {memory:.2f} GB, {seconds:.0f} s"
         drawn.append(svg.Point(name, memory, group.value, low, high, seconds / longest, group.number))
     return svg.points(drawn, "GB at the peak", metric)
 
 
-def _mean(group: Group, field: str) -> float:
-    return mean(getattr(job, field) or 0 for job in group.jobs)
-
-
 def _losses(folder: Path, job: Job) -> list[tuple[float, float]]:
-    steps = [(line["step"], line["loss"]) for line in _metrics(folder, job) if line["split"] == "train"]
+    steps = [(line["step"], line["loss"]) for line in logged(folder, job) if line["split"] == "train"]
     found = [(step, loss) for step, loss in steps if loss is not None]
     width = max(1, math.ceil(SMOOTH * len(found)))
     return [
         (found[at][0], mean(loss for _, loss in found[max(0, at - width + 1) : at + 1])) for at in range(len(found))
     ]
-
-
-def _metrics(folder: Path, job: Job) -> list[Mapping[str, Any]]:
-    file = folder / str(job.job) / "metrics.jsonl"
-    if not file.exists():
-        return []
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]  # one that was killed left half a line

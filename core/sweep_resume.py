@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from contextlib import chdir, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from core.compose import composed
 from core.errors import UserError
 from core.overrides import quoted
 from core.run_files import checkpoint_of, saved
+from core.runfolder import check_unheld
 from core.sweep_job import run_job
 from core.sweep_report import close
 from core.sweep_table import Job, SweepTable
@@ -37,12 +39,19 @@ def resume(folder: Path) -> int:
         0 when all are done, 1 when one failed or is refused.
 
     Raises:
-        UserError: it is no sweep's folder, or its jobs were chosen by a sweeper as it went.
+        UserError: it is no sweep's folder, its jobs were chosen by a sweeper as it went, or they are running.
     """
     table = SweepTable(folder.expanduser().absolute())
     said = _said(table)
+    with table.alone():
+        return _resume(table, said)
+
+
+def _resume(table: SweepTable, said: Mapping[str, Any]) -> int:
     finished = {job.job for job in table.jobs() if job.state in ("done", "refused")}
     missing = [number for number in range(len(said["jobs"])) if number not in finished]
+    for number in missing:  # those of a cluster go on when what started them is gone
+        check_unheld(table.folder / str(number))
     began = Path(said["folder"])  # paths may be relative to it
     print(f"{len(said['jobs'])} jobs, {len(missing)} to run", flush=True)
     try:
@@ -61,9 +70,20 @@ def _said(table: SweepTable) -> dict[str, Any]:
         raise UserError(f"{table.folder} is not the folder of a sweep", USAGE) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{table.plan} cannot be read: {error}", "start the sweep anew") from None
+    if not _is_plan(said):
+        raise UserError(f"{table.plan} is not what a sweep wrote", "start the sweep anew")
     if not said["jobs"]:
         raise UserError(f"{table.folder}: a sweeper chose its jobs as it went", "start the sweep anew")
     return said
+
+
+def _is_plan(said: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether it names a folder and, for each job, what was typed."""
+    try:
+        typed = [word for job in said["jobs"] for word in job]
+        return all(isinstance(word, str) for word in (said["folder"], *typed))
+    except (KeyError, TypeError):
+        return False
 
 
 def _run(table: SweepTable, number: int, typed: Sequence[str]) -> None:
@@ -78,6 +98,9 @@ def _run(table: SweepTable, number: int, typed: Sequence[str]) -> None:
     try:
         config = composed([*typed, f"run.dir={quoted(folder)}"])
         run_job(config, job, folder if goes_on else None)
+    except UserError as error:  # a plugin is gone, say: the others run
+        job.state = "failed"
+        print(error, file=sys.stderr)
     finally:
         table.add(job)
 

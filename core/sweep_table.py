@@ -1,19 +1,20 @@
-"""The lines of a sweep: written as jobs end, by whatever process ran them, and printed when all have."""
+"""The lines of a sweep: written as jobs end, by whatever process ran them, and shown when all have."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-from rich.console import Console
-from rich.table import Table
+from filelock import FileLock, Timeout
+
+from core.errors import UserError
+from core.run_files import read_status
 
 
 @dataclass
@@ -41,6 +42,9 @@ class Job:
     peak_memory: int | None = None
 
 
+CUT = "\0"
+"""Stands for what a line lacks."""
+
 COLUMNS = tuple(field.name for field in fields(Job))
 
 
@@ -59,6 +63,27 @@ class SweepTable:
     def plan(self) -> Path:
         """What each job was typed as, and from which folder: what is missing can be run later."""
         return self.folder / "sweep.json"
+
+    @contextmanager
+    def alone(self) -> Generator[None]:
+        """Keep others from running jobs of this sweep; the system lets go when this process dies.
+
+        Raises:
+            UserError: another process runs it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".sweep.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise UserError(f"{self.folder} is being run by another process", "wait for it, or stop it first") from None
+        try:
+            yield
+        finally:
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
+            with suppress(OSError):  # it is not empty, unless no job began
+                self.folder.rmdir()
 
     def begin(self, jobs: Sequence[Sequence[str]]) -> None:
         """Write down, once, which jobs there will be; none are known where a sweeper chooses as it goes."""
@@ -90,22 +115,25 @@ class SweepTable:
         return jobs
 
     def jobs(self) -> list[Job]:
-        """The last line of each job, in the order of their numbers."""
+        """The last line of each job, in the order of their numbers; one that was cut off is none."""
         if not self.file.exists():
             return []
-        with self.file.open(newline="", encoding="utf-8") as file:
-            found = {job.job: job for job in map(_job, csv.DictReader(file))}
+        found: dict[int, Job] = {}
+        with self.file.open(newline="", encoding="utf-8", errors="replace") as file:
+            for row in csv.DictReader(file, restval=CUT):
+                with suppress(KeyError, TypeError, ValueError):
+                    if CUT not in row.values():
+                        found[int(row["job"])] = _job(row)
         return [found[number] for number in sorted(found)]
 
-    def show(self, jobs: Sequence[Job], report: Path) -> None:
-        """Print a line for each job, and say where the sweep and its page lie."""
-        table = Table(*COLUMNS, show_edge=False, pad_edge=False)
-        for job, differs in zip(jobs, what_differs(jobs), strict=True):
-            table.add_row(str(job.job), differs, *cells(job))
-        console = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
-        console.print()
-        console.print(table)
-        console.print(f"\nsaved {self.folder}, and {report.name} in it shows it")
+    def reasons(self, jobs: Sequence[Job]) -> dict[int, str]:
+        """Number of a job that was refused or failed -> why, as its folder says."""
+        found: dict[int, str] = {}
+        for job in jobs:
+            with suppress(UserError):
+                if job.state in ("refused", "failed") and (why := read_status(self.folder / str(job.job))["error"]):
+                    found[job.job] = f"{job.state}: {why}"
+        return found
 
 
 def what_differs(jobs: Sequence[Job]) -> list[str]:

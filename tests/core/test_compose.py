@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -360,6 +362,79 @@ def test_what_is_missing_or_failed_is_run_later(sweep, tmp_path, monkeypatch, ca
         ["2", "seed=2", "done"],
         ["3", "seed=3", "done"],
     ]
+
+
+def test_a_sweep_that_runs_is_left_to_run(sweep, tmp_path, capsys):
+    from core.cli import command
+    from core.runfolder import RunFolder
+    from core.sweep_table import SweepTable
+
+    assert sweep("seed=13,1", "run.dir=mine")[0] == 1
+    capsys.readouterr()
+    with SweepTable(tmp_path / "mine").alone():
+        assert command(["sweep", "resume", str(tmp_path / "mine")]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/mine is being run by another process\n  fix: ")
+    shutil.rmtree(tmp_path / "mine" / "0")
+    with RunFolder.create(str(tmp_path / "mine" / "0"), "lora", datetime.now()):  # of a cluster's job, which goes on
+        assert command(["sweep", "resume", str(tmp_path / "mine")]) == 2
+        assert "mine/0 is being written by another process" in capsys.readouterr().err
+    assert not (tmp_path / "mine" / "0.before-1").exists()
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"folder": 1, "jobs": []}', '{"folder": "/", "jobs": [[1]]}', "{"])
+def test_a_damaged_plan_of_a_sweep_is_said(tmp_path, capsys, text):
+    from core.cli import command
+
+    (tmp_path / "sweep.json").write_text(text)
+    assert command(["sweep", "resume", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "sweep.json" in said
+    assert len(said.splitlines()) == 2
+
+
+def test_a_line_that_was_cut_off_is_none(tmp_path):
+    from core.sweep_table import Job, SweepTable
+
+    table = SweepTable(tmp_path)
+    table.add(Job(0, "seed=1", "done", seconds=1.0, peak_memory=1))
+    table.add(Job(1, "seed=2", "done", seconds=1.0, peak_memory=1))
+    whole = table.file.read_bytes()
+    table.file.write_bytes(whole[:-20])
+    assert [job.job for job in table.jobs()] == [0]
+
+
+def test_why_a_job_was_refused_or_failed_is_kept(sweep, tmp_path, capsys):
+    assert sweep("method=full", "quant=int4,none", "seed=13", "run.dir=mine")[0] == 1
+    refused, failed = (json.loads((tmp_path / "mine" / str(n) / "status.json").read_text()) for n in (0, 1))
+    assert (refused["state"], failed["state"], failed["error"]) == ("refused", "failed", "ValueError: no luck")
+    assert refused["error"].startswith("method=full cannot run with quant=int4: it requires trainable-base; ")
+    printed = capsys.readouterr().out
+    page = (tmp_path / "mine" / "report.html").read_text()
+    for said in (f"job 0 refused: {refused['error']}", "job 1 failed: ValueError: no luck"):
+        assert said in printed
+        assert said in page
+
+
+TOLD = """
+import sys
+from core.sweep_job import _ended
+
+child = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: None); print('up', flush=True); "
+child += "signal.pause(); time.sleep(.5); print('kept', flush=True); sys.exit(143)"
+print(_ended([sys.executable, "-c", child]))
+"""
+
+
+def test_a_signal_to_the_sweep_ends_a_job_of_its_own_process_in_good_order():
+    import signal
+    import subprocess
+
+    with subprocess.Popen([sys.executable, "-c", TOLD], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == "kept\n143\n"
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

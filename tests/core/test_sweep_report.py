@@ -14,7 +14,8 @@ import pytest
 
 from core import svg
 from core.intervals import of_mean
-from core.sweep_report import close, grouped, write_report
+from core.sweep_groups import grouped
+from core.sweep_report import close, write_report
 from core.sweep_table import COLUMNS, SweepTable
 
 MARGIN = 1e-6
@@ -75,14 +76,16 @@ def test_the_page_shows_each_job_the_mean_of_seeds_and_the_losses(folder, capsys
     page = Page(text)
     assert page.open == []
     assert "6 jobs: 4 done, 1 failed, 1 refused" in text
-    assert len([tag for tag, _ in page.tags if tag == "tr"]) == 7
+    assert len([tag for tag, _ in page.tags if tag == "tr"]) == 7 + 3
     assert len([tag for tag, _ in page.tags if tag == "polyline"]) == 4
     assert len([tag for tag, _ in page.tags if tag == "circle"]) == 2
     low, high = of_mean([0.80, 0.84])
     assert f"method=lora: 0.82 ({low:.4g} to {high:.4g}), 1.50 GB, 15 s" in text
     assert "&lt;b&gt;" in text
     assert "<b>" not in text
-    assert "report.html in it shows it" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "report.html in it shows it" in printed
+    assert re.search(rf"method=lora +│ exact +│ 0\.82 +│ {low:.4g} to {high:.4g} +│ 2 +│ 15 +│ 1\.50 GB", printed)
 
 
 def test_it_needs_nothing_else(folder):
@@ -114,6 +117,7 @@ def test_seeds_go_together_and_nothing_else_does(folder):
 def test_a_single_seed_has_the_interval_of_its_rows(folder):
     jobs = [job for job in SweepTable(folder).jobs() if job.job in (0, 2)]
     text = write_report(folder, jobs).read_text()
+    assert "over seeds" not in text
     assert "0.8 (0.7 to 0.9)" in text
     assert "interval of the held-out rows" in text
 

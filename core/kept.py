@@ -5,16 +5,21 @@ The forward runs on tensors without data; autograd says what it would save. What
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from core import logprobs
+from core import checkpointing, logprobs
 from core.batch import LaidOut
 from core.contracts import Objective
 from core.ending import candidates
@@ -51,25 +56,44 @@ def kept_bytes(
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     as_if_real(model, mode)
+    inner = logprobs.output_model(model)
+    logprobs.assume(inner, candidates(inner.config)[0])
+    model.train()
+    shapes = _without_data(batch, mode)
+
+    def counted(holding: Sequence[nn.Module]) -> int:
+        autocast = torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
+        with _counting(model, holding) as kept, mode, autocast:
+            loss = _loss(model, objective, shapes)
+        del loss
+        return sum(storage.nbytes() for storage in kept.values())
+
+    if not (blocks := checkpointing.again(model)):
+        return counted(holding)
+    lean = counted([*holding, *blocks])
+    checkpointing.switch(model, on=False)
+    # on the way back one block at a time has all of its own
+    return lean + (counted(holding) - lean) // len(blocks)
+
+
+@contextmanager
+def _counting(model: nn.Module, holding: Sequence[nn.Module]) -> Generator[Mapping[int, Any]]:
+    """What is kept while inside: place -> storage, which is held so that no other gets its place."""
     own = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, Any] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         if (place := _storage(tensor)) not in own:
-            kept[place] = tensor.untyped_storage()  # held, so that no other gets its place
+            kept[place] = tensor.untyped_storage()
         return tensor
 
-    for layer in holding:
-        layer.register_forward_pre_hook(lambda _layer, inputs: _discard(keep(inputs[0])))
-    inner = logprobs.output_model(model)
-    logprobs.assume(inner, candidates(inner.config)[0])
-    model.train()
-    shapes = _without_data(batch, mode)
-    autocast = torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
-    with mode, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast:
-        loss = _loss(model, objective, shapes)
-    del loss
-    return sum(storage.nbytes() for storage in kept.values())
+    hooks = [layer.register_forward_pre_hook(lambda _layer, inputs: _discard(keep(inputs[0]))) for layer in holding]
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            yield kept
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _storage(tensor: Tensor) -> int:
@@ -86,13 +110,17 @@ def _loss(model: nn.Module, objective: Objective, batch: LaidOut) -> Any:
             batch = replace(batch, numbers={**batch.numbers, **objective.reference(token_logprobs(model, batch))})
     try:
         return objective.loss(model, batch)
-    except (DataDependentOutputException, KeyError):  # it reads a number, or a sequence that nobody could encode
+    except (
+        DataDependentOutputException,
+        DynamicOutputShapeException,
+        KeyError,
+    ):  # it reads a number, or a sequence that nobody could encode
         return token_logprobs(model, batch).logprobs_N.sum()
 
 
 def _without_data(batch: LaidOut, mode: FakeTensorMode) -> LaidOut:
     def faked(name: str, value: Any) -> Any:
-        if name.startswith("cu_seq_lens"):
+        if name.startswith("cu_seq_lens") and isinstance(value, Tensor):
             return Lengths(value.diff().tolist())
         return mode.from_tensor(value) if isinstance(value, Tensor) else value
 

@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from core import plan_fit, plan_probe, plan_ranks
+from core import plan_fit, plan_probe, plan_ranks, verdicts
 from core.compose import configure
-from core.errors import UserError
+from core.errors import UserError, shortened
 from core.plan_kept import plan_once
 from core.plan_screen import lines
+from core.runfolder import check_free
 from core.verb_flags import take_flags
 
 if TYPE_CHECKING:
@@ -41,7 +42,21 @@ def plan(argv: Sequence[str]) -> int:
 
 
 def _planned(overrides: Sequence[str]) -> Planned:
-    return plan_once(configure(list(overrides)))
+    config = configure(list(overrides))
+    if config.run_dir:
+        check_free(config.run_dir)
+    try:
+        return plan_once(config)
+    except UserError:
+        raise
+    except Exception as error:
+        others = [f"{axis}={o.part.name}" for axis, o in config.offers.items() if o.distribution != verdicts.OURS]
+        if not others:
+            raise
+        what = f"{type(error).__name__}: {shortened(str(error))}"
+        raise UserError(
+            f"this cannot be counted without weights: {what}", f"it trains, or mend {' or '.join(others)}"
+        ) from error
 
 
 def _alone(what: str, flags: Collection[str]) -> None:

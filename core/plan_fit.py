@@ -10,6 +10,7 @@ from core.capabilities import problems, words
 from core.compose import Config
 from core.errors import UserError
 from core.plan_screen import gigabytes
+from core.trainer_options import AGAIN
 
 if TYPE_CHECKING:
     from core.planned import Planned
@@ -35,8 +36,9 @@ def size(text: str) -> int:
 
 
 def proposals(planned: Callable[[Sequence[str]], Planned], config: Config, limit: int) -> Iterator[str]:
-    """A line for each way that fits: the run as it is, else smaller micro-batches of as many examples a step, with each
-    quantizer that goes with the other parts.
+    """A line for each way that fits: the run as it is, else smaller micro-batches of as many examples a step.
+
+    Without and with gradient checkpointing, and with each quantizer that goes with the other parts.
 
     Args:
         planned: Plans a run.
@@ -53,12 +55,8 @@ def proposals(planned: Callable[[Sequence[str]], Planned], config: Config, limit
     if least <= limit:
         return
     fits = False
-    for quant in _quantizers(config):
-        named = [] if quant == config.offers["quant"].part.name else [f"quant={quant}"]
-        for batches in _batches(config):
-            change = [*named, *batches]
-            if not change:
-                continue
+    for family in _families(config):
+        for change in family:
             total = planned([*_without(typed, change), *change]).memory["total"]
             least = min(least, total)
             if total <= limit:
@@ -72,13 +70,22 @@ def proposals(planned: Callable[[Sequence[str]], Planned], config: Config, limit
         )
 
 
+def _families(config: Config) -> Iterator[list[list[str]]]:
+    """Changes that differ in the micro-batch alone, the largest first."""
+    for quant in _quantizers(config):
+        named = [] if quant == config.offers["quant"].part.name else [f"quant={quant}"]
+        for again in [[]] if config.trainer.gradient_checkpointing else [[], [f"{AGAIN}=true"]]:
+            yield [change for batches in _batches(config) if (change := [*named, *again, *batches])]
+
+
 def _batches(config: Config) -> Iterator[list[str]]:
-    """As it is, then halves of the micro-batch; the examples of a step stay as many."""
+    """As it is, then smaller micro-batches, the largest first; the examples of a step stay as many."""
     batch, times = config.options["data"].batch_size, config.trainer.accumulate_grad_batches
+    least = config.registry.make(config.offers["objective"], config.options["objective"]).smallest_batch
     yield []
-    while batch % 2 == 0:
-        batch, times = batch // 2, times * 2
-        yield [f"{SIZE}={batch}", f"{ADDED}={times}"]
+    for parts in range(2, batch // least + 1):
+        if batch % parts == 0:
+            yield [f"{SIZE}={batch // parts}", f"{ADDED}={times * parts}"]
 
 
 def _quantizers(config: Config) -> Iterator[str]:
@@ -90,11 +97,22 @@ def _quantizers(config: Config) -> Iterator[str]:
             offer = config.registry.find("quant", name)
         except UserError:
             continue  # one that cannot be chosen
-        if name != chosen and not any(problems({**config.offers, "quant": offer}, words())):
+        here = words(config.trainer.accelerator)
+        if name != chosen and not any(problems({**config.offers, "quant": offer}, here)):
             yield name
 
 
 def _without(typed: Sequence[str], change: Sequence[str]) -> list[str]:
-    """What was typed, but for keys that are changed."""
+    """What was typed, but for keys that are changed, and the options of a part that is.
+
+    Example:
+        >>> _without(["quant=int4", "quant.double=false", "seed=1"], ["quant=int8"])
+        ['seed=1']
+    """
     keys = {line.partition("=")[0] for line in change}
-    return [line for line in typed if line.lstrip("+").partition("=")[0] not in keys]
+    typed_keys = [line.lstrip("+").partition("=")[0] for line in typed]
+    return [
+        line
+        for line, key in zip(typed, typed_keys, strict=True)
+        if key not in keys and key.partition(".")[0] not in keys
+    ]

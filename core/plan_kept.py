@@ -15,6 +15,7 @@ import psutil
 from core import verdicts
 from core.cache import cache_folder, code_at, file_hash, name_of, note_down, stamp
 from core.compose import Config
+from core.devices import claim
 from core.errors import UserError
 from core.loading import import_first
 from core.planned import Planned
@@ -37,6 +38,8 @@ def plan_once(config: Config) -> Planned:
     Raises:
         UserError: the run could not begin.
     """
+    if config.trainer.accelerator in ("gpu", "cuda"):
+        claim(config.trainer)
     file = _file(config)
     if file is not None and (known := _read(file)) is not None:
         return known
@@ -56,6 +59,9 @@ def _if_there(loader: Loader, source: ModelOptions) -> PreTrainedTokenizerBase:
     try:
         return loader.tokenizer(source)
     except UserError:
+        folder = Path(source.path).expanduser()
+        if any(file for pattern in ("*token*", "vocab*") for file in folder.glob(pattern)):
+            raise  # one that is there is wrong
         return cast("Any", None)
 
 

@@ -20,6 +20,8 @@ STEPS = 2
 """The first chooses kernels and allocates memory; the second is the one that is timed."""
 
 KILLED = -9
+SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "memoryerror")
+"""What torch, the system and Python say when there is no more."""
 
 
 def probe(overrides: Sequence[str]) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def _key(line: str) -> str:
 
 
 def _failed(code: int, said: str) -> UserError:
-    if code == KILLED or "out of memory" in said.lower() or "can't allocate memory" in said.lower():
+    if code == KILLED or any(sign in said.lower() for sign in SIGNS):
         return UserError("the probe ran out of memory", "python -m core plan --fit=SIZE with the same overrides")
     what = [line for line in said.splitlines() if line.strip()] or [f"it ended with exit code {code}"]
     return UserError(f"the probe failed: {what[0 if code == 2 else -1]}", "run it without --probe to see all of it")

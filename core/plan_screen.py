@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from core.verdicts import untried
+from core.verdicts import AXES, since, untried
 
 if TYPE_CHECKING:
     from core.planned import Planned
@@ -47,11 +47,17 @@ def lines(found: Planned) -> Iterator[str]:
     yield f"  {'total':<12}{gigabytes(found.memory['total']):>9}  of {gigabytes(there)}{fits}"
     yield f"  {'nominal':<12}{gigabytes(found.memory['nominal'], 1):>9}  what textbooks say of the weights alone"
     new = untried(found.verdicts)
-    yield f"verdict {f'unknown: nobody is known to have trained {new}' if new else 'tested, each of these with each'}"
+    yield f"verdict {f'unknown: nobody is known to have trained {new}' if new else f'tested, {_tested()}'}"
     for warning in found.warnings:
         yield f"warning {warning}"
     differs = "  ".join(f"{key}={value}" for key, value in found.differs.items())
     yield f"differs {differs or 'in nothing from the defaults'}"
+
+
+def _tested() -> str:
+    """Which parts, and with what where that is not what is here."""
+    other = since()
+    return f"{', '.join(AXES[:-1])} and {AXES[-1]} each with each" + (f" (with {other})" if other else "")
 
 
 def _named(part: Any) -> str:

@@ -16,7 +16,7 @@ from rich.console import Console
 from torch import nn
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from core import weights
+from core import checkpointing, weights
 from core.batch import LaidOut
 from core.context import RunContext
 from core.contracts import Score
@@ -97,9 +97,15 @@ def context(plan: Plan, data: Data, model: nn.Module) -> RunContext:
 
 
 def apply(plan: Plan, model: nn.Module, context: RunContext) -> nn.Module:
-    """What is trained, chosen or added, and held in float32."""
+    """What is trained, chosen or added, and held in float32.
+
+    Raises:
+        UserError: the method cannot act on this model, or its blocks cannot be computed again as was asked.
+    """
     model = returned(plan.method, "apply", plan.method.apply(model, context), nn.Module)
     weights.hold_masters(model)
+    if plan.config.trainer.gradient_checkpointing:
+        checkpointing.switch(model, on=True)
     return model
 
 

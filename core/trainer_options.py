@@ -23,6 +23,10 @@ CORE_OWNS = frozenset(
 """Arguments that are no option: what they would set is a part, ``model.dtype``, or the core's own."""
 
 
+AGAIN = "trainer.gradient_checkpointing"
+OURS = frozenset({AGAIN.partition(".")[2]})
+"""Options that are none of Lightning's."""
+
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 PROFILERS = ("simple", "advanced", "pytorch", "xla")
 STRATEGIES = ("auto", "single_device", "ddp", "ddp_find_unused_parameters_true")
@@ -56,6 +60,7 @@ class TrainerOptions:
     deterministic: Any  # true, false or "warn"
     benchmark: bool | None
     detect_anomaly: bool
+    gradient_checkpointing: bool
     profiler: str | None
 
     def __post_init__(self) -> None:
@@ -121,7 +126,8 @@ class TrainerOptions:
             strategy = "ddp_find_unused_parameters_true"
         # the order of micro-batches is the core's own, and so is keeping to the first of them
         limits = {"limit_train_batches": self.limit, "overfit_batches": 0}
-        return asdict(self) | limits | {"max_epochs": self.epochs, "strategy": strategy}
+        theirs = {name: value for name, value in asdict(self).items() if name not in OURS}
+        return theirs | limits | {"max_epochs": self.epochs, "strategy": strategy}
 
 
 def _number(name: str, value: Any) -> None:

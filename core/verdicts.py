@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib import metadata
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ def tested() -> frozenset[tuple[str, ...]]:
 def of_pairs(offers: Mapping[str, Offer], known: Collection[Sequence[str]] | None = None) -> dict[str, str]:
     """``tested`` or ``unknown`` for each pair of the chosen parts, which fit together as a whole.
 
+    On the other axes ours are tried by their own tests, whatever they are chosen with; those of others are unknown.
+
     Args:
         offers: Axis -> chosen part.
         known: Combinations that were trained; those that are shipped, unless given.
@@ -46,7 +50,24 @@ def of_pairs(offers: Mapping[str, Offer], known: Collection[Sequence[str]] | Non
         ours = a.distribution == b.distribution == OURS
         seen = ours and any(names[i] == a.part.name and names[j] == b.part.name for names in trained)
         found[f"{one}={a.part.name} {other}={b.part.name}"] = "tested" if seen else "unknown"
-    return found
+    strangers = [axis for axis, offer in offers.items() if axis not in AXES and offer.distribution != OURS]
+    return found | {
+        f"{axis}={offers[axis].part.name} method={offers['method'].part.name}": "unknown" for axis in strangers
+    }
+
+
+def since() -> str:
+    """What is another version here than was trained with; empty where nothing is."""
+    then = matrix()["packages"]
+    here = {package: version for package in then if (version := _version(package))}
+    other = [f"{package} {then[package]}, here {found}" for package, found in here.items() if found != then[package]]
+    return "; ".join(other)
+
+
+def _version(package: str) -> str:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return ""
 
 
 def untried(found: Mapping[str, str]) -> str:

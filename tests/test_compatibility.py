@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
+import core
 from core import verdicts
-from core.capabilities import problems
+from core.capabilities import problems, words
 from core.discovery import discover
 
 CPU = frozenset({"decoder", "causal-lm", "cpu"})
@@ -40,16 +43,45 @@ def test_a_strangers_part_is_unknown_with_each_other():
     assert {parts for parts, verdict in found.items() if verdict == "unknown"} == {p for p in found if "method=" in p}
 
 
+def test_a_strangers_optimizer_data_or_metric_is_unknown_too():
+    config = core.configure(["method=lora", "metric=loss"])
+    assert verdicts.untried(verdicts.of_pairs(config.offers)) == ""
+    for axis in ("optim", "data", "metric"):
+        theirs = {**config.offers, axis: replace(config.offers[axis], distribution="theirs")}
+        name = theirs[axis].part.name
+        assert verdicts.untried(verdicts.of_pairs(theirs)) == f"{axis}={name} with method=lora"
+
+
+def test_packages_of_other_versions_are_named(monkeypatch):
+    trained = {**verdicts.matrix(), "packages": {"peft": "0.1", "pluggy": "?", "no-such": "1"}}
+    monkeypatch.setattr(verdicts, "matrix", lambda: trained)
+    assert verdicts.since() == f"peft 0.1, here {version('peft')}; pluggy ?, here {version('pluggy')}"
+
+
+@pytest.mark.parametrize(
+    ("there", "accelerator", "visible", "word"),
+    [
+        (True, "auto", None, "cuda"), (True, "cpu", None, "cpu"), (True, "auto", "", "cpu"), (True, "gpu", "0", "cuda"),
+        (False, "auto", None, "cpu"),
+    ],
+)  # fmt: skip
+def test_the_device_is_the_one_that_is_asked_for(monkeypatch, there, accelerator, visible, word):
+    monkeypatch.setattr(Path, "exists", lambda _path: there)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert words(accelerator) & {"cpu", "cuda"} == {word}
+
+
 @pytest.mark.slow
 def test_each_combination_of_the_usual_loader_trains_today():
     import json
     import subprocess
     import sys
-    from pathlib import Path
 
     script = Path(__file__).parent.parent / "benchmarks" / "compatibility.py"
-    words = [sys.executable, str(script), "--loader", "transformers", "--print"]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    typed = [sys.executable, str(script), "--loader", "transformers", "--print"]
+    done = subprocess.run(typed, capture_output=True, text=True, check=True)
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"names"')]
     assert [one["wrong"] for one in found] == [""] * len(found)
     assert {tuple(one["names"]) for one in found} == {one for one in verdicts.tested() if one[0] == "transformers"}

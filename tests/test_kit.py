@@ -250,6 +250,8 @@ BROKEN = {
         "it_measures_the_same",
     ),
     "splits": ("metric", "metric.py", "spread = 1.96", "spread = 1.96 / (len(rows) - 1)", "one_row"),
+    "means": ("metric", "metric.py", '"lower")', '"lower", of_rows=[high + 1] * len(rows))', "values_of_rows"),
+    "misleads": ("loader", "loader.py", "Path(folder))", 'Path("vault://x"))', "its_model_can_be_planned"),
     "widens": ("loader", "loader.py", "dtype=getattr(torch, source.dtype)", "dtype=torch.float32", "weights_are_held"),
     "drops": ("loader", "loader.py", ", **options}", "}", "an_option_is_honoured"),
     "peeks": (

@@ -100,3 +100,20 @@ def test_a_whole_model_learns_from_the_reviews(tmp_path, monkeypatch):
     from transformers import AutoModelForCausalLM
 
     assert AutoModelForCausalLM.from_pretrained(result.folder / "model").num_parameters() == 134_515_008
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["method=lora"],
+        ["method=adapters", "quant=int4"],
+        ["method=full"],
+        ["method=full", "trainer.gradient_checkpointing=true"],
+    ],
+)
+def test_memory_at_the_peak_is_as_predicted(tmp_path, typed):
+    """Within a fifth, in a process of its own; `python benchmarks/memory.py` has all of them."""
+    few = ["trainer.max_steps=3", "data.batch_size=8", "metric=none", f"run.dir={tmp_path}/run"]
+    subprocess.run([sys.executable, "-m", "core", *typed, *few], check=True, timeout=900)
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["predicted_memory"] == pytest.approx(status["peak_memory"], rel=0.2)

@@ -12,8 +12,10 @@ from torch import nn
 
 from core.contracts import Head
 from core.errors import UserError
+from core.planning import planned
 from core.testing.real import OnRealWeights
 from core.testing.rig import IDS_BT, Rig, logits_BTV, logits_of_run, losses_of, train
+from core.weightless import build
 
 
 class LoaderContract(OnRealWeights):
@@ -47,6 +49,13 @@ class LoaderContract(OnRealWeights):
         if not self.model_is_given:
             assert (facts.architecture, facts.hidden, facts.context) == ("LlamaForCausalLM", 64, 512)
             assert (len(facts.blocks), len(facts.linears)) == (2, 14)
+
+    def test_its_model_can_be_planned(self) -> None:
+        """At ``facts.path`` transformers finds a config, from which the same model is built without weights."""
+        rig = Rig(self.usual())
+        shape = build(rig.plan, rig.data.head)
+        assert sum(p.numel() for p in shape.parameters()) == rig.plan.facts.parameters
+        assert planned(rig.plan, rig.data).memory["total"] > 0
 
     def test_the_tokenizer_is_the_models(self) -> None:
         """With its template and its end token."""

@@ -1,10 +1,10 @@
-"""Attention over sequences that lie one after the other in one row, each seeing only itself.
+"""Attention over sequences that lie one after the other in one row, each seeing only itself and what it begins with.
 
 It is registered with transformers under one name and acts only while ``apart()`` is entered; at all other times (padded
 batches, generation) it is transformers' own scaled-dot-product attention, but for models that cap their scores (Gemma
 2): that one leaves the cap out without a word.
 
-Shapes: H heads, K heads of keys, T tokens of all sequences together, Q tokens that ask, D head width.
+Shapes: H heads, K heads of keys, T tokens of all sequences together, Q tokens that ask, D head width, S sequences.
 """
 
 from __future__ import annotations
@@ -50,12 +50,13 @@ def attend(
         key: (1, K, T, D).
         value: (1, K, T, D).
         attention_mask: Given only outside ``apart()``.
-        kwargs: What transformers hands on; ``cu_seq_lens_q`` holds the boundaries 0, T1, T1+T2, ...
+        kwargs: What transformers hands on; ``cu_seq_lens_q`` holds the boundaries 0, T1, T1+T2, ...; where beginnings
+            are shared, ``cu_seq_lens_k`` is a list of S pairs: start and end of what lies before each.
 
     Returns:
         ((1, T, H, D), None)
     """
-    bounds = kwargs.pop("cu_seq_lens_q", None)
+    bounds, shared = kwargs.pop("cu_seq_lens_q", None), kwargs.pop("cu_seq_lens_k", None)
     one = sdpa_attention_forward if kwargs.get("softcap") is None else _capped
     if bounds is None or attention_mask is not None:
         return one(module, query, key, value, attention_mask, **kwargs)
@@ -64,16 +65,23 @@ def attend(
     halved = one is sdpa_attention_forward and _halved(module, query, kwargs)
     pieces: list[Tensor] = []
     with torch.autocast(query.device.type, enabled=False):
-        for q, k, v in zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True):
-            length = q.shape[2]
-            if halved and length >= SHORT:
+        for at, (q, k, v) in enumerate(zip(*(t.split(lengths, 2) for t in (query, key, value)), strict=True)):
+            start, end = shared[at] if isinstance(shared, list) else (0, 0)
+            if start < end:
+                k, v = (torch.cat([whole[:, :, start:end], own], 2) for whole, own in ((key, k), (value, v)))
+            length, seen = q.shape[2], k.shape[2]
+            if halved and seen >= SHORT:
                 query_THD, key_TKD, value_TKD = (tensor[0].transpose(0, 1) for tensor in (q, k, v))
                 pieces.append(causal_attention(query_THD, key_TKD, value_TKD, kwargs["scaling"], window)[None])
                 continue
             if q.device.type == "cpu":
                 # torch's CPU kernel goes back through bfloat16 at a third of its speed in float32, and less exactly
                 q, k, v = q.float(), k.float(), v.float()
-            mask = _band(length, window, q.device) if window is not None and window < length else None
+            # without a mask each query sees the keys up to its own number, which are others where some lie before
+            window_or_all = seen if window is None else window
+            mask = (
+                _band(seen, window_or_all, q.device)[:, :, -length:] if window_or_all < seen or length < seen else None
+            )
             pieces.append(one(module, q, k, v, mask, **kwargs)[0].to(query.dtype))
     return torch.cat(pieces, 1), None
 

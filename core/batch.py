@@ -15,9 +15,13 @@ from torch import Tensor
 
 from core.contracts import Batch, Example, Tokens
 
-Layout = Literal["apart", "masked", "padded"]
-"""How sequences share a batch: ``apart`` (one row, attention run per sequence), ``masked`` (one row, transformers
-builds the block-diagonal mask from positions that restart), ``padded`` (one row each)."""
+Layout = Literal["shared", "apart", "masked", "padded"]
+"""How sequences share a batch: ``apart`` (one row, attention run per sequence), ``shared`` (the same, but what the
+sequences of an example begin with is there once: Wang and Hegde 2024, https://arxiv.org/abs/2410.20305), ``masked``
+(one row, transformers builds the block-diagonal mask from positions that restart), ``padded`` (one row each)."""
+
+WORTH = 8
+"""Tokens of a beginning from which on it is shared."""
 
 
 MULTIPLE = 16
@@ -40,6 +44,7 @@ class LaidOut(Batch):
         loss_weights_N: Its weight.
         owners_N: Which sequence it belongs to: index of the name times B plus index of the example.
         ends_S: Position of the last token of each sequence, in the order of ``owners_N``.
+        examples: What was laid out, where sequences share their beginnings: it can then be laid out otherwise.
     """
 
     size: int
@@ -53,6 +58,7 @@ class LaidOut(Batch):
     loss_weights_N: Tensor
     owners_N: Tensor
     ends_S: Tensor
+    examples: Sequence[Example] = ()
 
     def ends(self, name: str) -> Tensor:
         """(B,) positions of the last token of each sequence ``name`` in the flattened hidden states."""
@@ -60,6 +66,9 @@ class LaidOut(Batch):
 
     def only(self, name: str) -> LaidOut:
         """The same examples with the sequences ``name`` alone."""
+        if self.layout == "shared":
+            mine = lay_out([_only(example, name) for example in self.examples], "apart")
+            return replace(mine.to(self.sources_N.device), numbers=self.numbers, tokens=0)
         at = self.names.index(name)
         sequences = slice(at * self.size, (at + 1) * self.size)
         mine_N = self.owners_N // self.size == at
@@ -119,17 +128,21 @@ def lay_out(examples: Sequence[Example], layout: Layout, pad: int = 0) -> LaidOu
     names = tuple(name for name, value in examples[0].items() if isinstance(value, Tokens))
     sequences = [_tokens(example[name]) for name in names for example in examples]
     ids = [torch.as_tensor(sequence.ids, dtype=torch.long) for sequence in sequences]
-    lengths_S = torch.tensor([len(sequence) for sequence in ids])
-    stride = int(lengths_S.max())
-    if layout == "padded":
-        starts_S = torch.arange(len(ids)) * stride
-        inputs = _padded(ids, lengths_S, stride, pad)
-    else:
-        starts_S = lengths_S.cumsum(0) - lengths_S
-        inputs = _concatenated(ids, lengths_S) if layout == "masked" else _apart(ids, lengths_S, pad)
     weights = [torch.as_tensor(sequence.loss_weights, dtype=torch.float32) for sequence in sequences]
     # the first token of a sequence has nothing before it that could predict it
     at = [weight[1:].nonzero()[:, 0] + 1 for weight in weights]
+    lengths_S = torch.tensor([len(sequence) for sequence in ids])
+    if layout == "shared":
+        inputs, places = _shared(ids, [int(i[0]) if len(i) else len(w) for i, w in zip(at, weights, strict=True)],
+                                 len(examples), pad)  # fmt: skip
+    else:
+        stride = int(lengths_S.max())
+        starts_S = torch.arange(len(ids)) * stride if layout == "padded" else lengths_S.cumsum(0) - lengths_S
+        places = [start + torch.arange(len(sequence)) for start, sequence in zip(starts_S, ids, strict=True)]
+        firsts = [0] * len(ids)
+        inputs = _padded(ids, lengths_S, stride, pad) if layout == "padded" else _apart(ids, firsts, pad)
+        if layout == "masked":
+            inputs = _concatenated(ids, firsts)
     return LaidOut(
         size=len(examples),
         inputs=inputs,
@@ -137,11 +150,12 @@ def lay_out(examples: Sequence[Example], layout: Layout, pad: int = 0) -> LaidOu
         layout=layout,
         names=names,
         tokens=int(lengths_S.sum()),
-        sources_N=torch.cat([i + start - 1 for i, start in zip(at, starts_S, strict=True)]),
+        sources_N=torch.cat([place[i - 1] for i, place in zip(at, places, strict=True)]),
         targets_N=torch.cat([sequence[i] for sequence, i in zip(ids, at, strict=True)]),
         loss_weights_N=torch.cat([weight[i] for weight, i in zip(weights, at, strict=True)]),
         owners_N=torch.repeat_interleave(torch.arange(len(ids)), torch.tensor([len(i) for i in at])),
-        ends_S=starts_S + lengths_S - 1,
+        ends_S=torch.stack([place[-1] for place in places]),
+        examples=examples if layout == "shared" else (),
     )
 
 
@@ -158,20 +172,80 @@ def _padded(ids: Sequence[Tensor], lengths_S: Tensor, stride: int, pad: int) -> 
     return {"input_ids": rows_ST, "attention_mask": mask_ST, "use_cache": False}
 
 
-def _apart(ids: Sequence[Tensor], lengths_S: Tensor, pad: int) -> dict[str, Any]:
+def _apart(ids: Sequence[Tensor], firsts: Sequence[int], pad: int) -> dict[str, Any]:
     """The row ends with a sequence that nobody reads: products are quicker by a tenth where its length is even."""
-    fill = -int(lengths_S.sum()) % MULTIPLE
-    if fill:
-        ids, lengths_S = [*ids, torch.full((fill,), pad)], torch.cat([lengths_S, torch.tensor([fill])])
+    if fill := -sum(map(len, ids)) % MULTIPLE:
+        ids, firsts = [*ids, torch.full((fill,), pad)], [*firsts, 0]
+    lengths_S = torch.tensor([len(sequence) for sequence in ids])
     bounds = torch.nn.functional.pad(lengths_S.cumsum(0), (1, 0)).to(torch.int32)
-    return _concatenated(ids, lengths_S) | {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds}
+    return _concatenated(ids, firsts) | {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds}
 
 
-def _concatenated(ids: Sequence[Tensor], lengths_S: Tensor) -> dict[str, Any]:
+def _shared(ids: Sequence[Tensor], learned: Sequence[int], size: int, pad: int) -> tuple[dict[str, Any], list[Tensor]]:
+    """For each example its beginning, where it has one, then what each of its sequences goes on with.
+
+    Args:
+        ids: Of all sequences, name by name.
+        learned: Index of the first supervised token of each: what is predicted is not shared.
+        size: How many examples.
+        pad: Fills the row.
+
+    Returns:
+        The model's inputs, and the place of each token of each sequence.
+    """
+    pieces: list[Tensor] = []
+    firsts: list[int] = []
+    before: list[tuple[int, int]] = []
+    places: dict[int, Tensor] = {}
+    end = 0
+    for example in range(size):
+        mine = range(example, len(ids), size)
+        common = beginning([ids[i] for i in mine], min(learned[i] for i in mine))
+        start = end
+        if common:
+            pieces.append(ids[example][:common])
+            firsts.append(0)
+            before.append((0, 0))
+            end += common
+        for i in mine:
+            own = ids[i][common:]
+            pieces.append(own)
+            firsts.append(common)
+            before.append((start, start + common))
+            places[i] = torch.cat([torch.arange(start, start + common), torch.arange(end, end + len(own))])
+            end += len(own)
+    inputs = _apart(pieces, firsts, pad)
+    rest = len(inputs["cu_seq_lens_q"]) - 1 - len(before)  # what fills the row
+    return inputs | {"cu_seq_lens_k": [*before, *[(0, 0)] * rest]}, [places[i] for i in range(len(ids))]
+
+
+def beginning(sequences: Sequence[Tensor], most: int) -> int:
+    """How many tokens sequences share at their beginning; 0 where that is not worth it.
+
+    Example:
+        >>> one, two = torch.arange(20), torch.cat([torch.arange(12), torch.arange(3)])
+        >>> beginning([one, two], 20), beginning([one, two], 9), beginning([one, two], 5), beginning([one], 20)
+        (12, 9, 0, 0)
+    """
+    most = min(most, *(len(sequence) - 1 for sequence in sequences))  # each goes on with something
+    if len(sequences) < 2 or most < WORTH:
+        return 0
+    differ = torch.stack([other[:most] != sequences[0][:most] for other in sequences[1:]]).any(0).nonzero()
+    common = int(differ[0]) if len(differ) else most
+    return common if common >= WORTH else 0
+
+
+def _only(example: Example, name: str) -> Example:
+    return {key: value for key, value in example.items() if key == name or not isinstance(value, Tokens)}
+
+
+def _concatenated(ids: Sequence[Tensor], firsts: Sequence[int]) -> dict[str, Any]:
     # no attention mask: one of ones would let the sequences attend to each other without a word
     return {
         "input_ids": torch.cat(list(ids))[None],
-        "position_ids": torch.cat([torch.arange(int(length)) for length in lengths_S])[None],
+        "position_ids": torch.cat([first + torch.arange(len(one)) for first, one in zip(firsts, ids, strict=True)])[
+            None
+        ],
         "use_cache": False,
     }
 

@@ -5,8 +5,8 @@ processor's own bfloat16 products are four times as fast. So those are used here
 softmax in float32. Of a short sequence the probabilities are kept for the way back; of a longer one, where they would
 be the most of all that is kept, they are computed again.
 
-Shapes: T tokens, H heads, K heads of keys, G = H / K heads of queries for each, D head width. A block has R queries of
-each head, so M = R * G for a head of keys, and sees C keys.
+Shapes: T tokens, Q of them that ask, H heads, K heads of keys, G = H / K heads of queries for each, D head width. A
+block has R queries of each head, so M = R * G for a head of keys, and sees C keys.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float, 
     """Each token attends to those up to itself.
 
     Args:
-        query: (T, H, D), bfloat16.
+        query: (Q, H, D), bfloat16: of the last Q tokens.
         key: (T, K, D); each head of it serves G heads of queries in a row.
         value: (T, K, D).
         scaling: Of the scores.
         window: How many tokens back each sees, itself included; None: all.
 
     Returns:
-        (T, H, D)
+        (Q, H, D)
     """
     found: Any = _CausalAttention.apply(query, key, value, scaling, window)
     return found
@@ -45,41 +45,41 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float, 
 class _CausalAttention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, query_THD: Tensor, key_TKD: Tensor, value_TKD: Tensor, scaling: float, window: int | None
+        ctx: Any, query_QHD: Tensor, key_TKD: Tensor, value_TKD: Tensor, scaling: float, window: int | None
     ) -> Tensor:
         key_KTD, value_KTD = key_TKD.transpose(0, 1), value_TKD.transpose(0, 1)
-        scaled_KTGD = _by_key(query_THD, len(key_KTD)).mul(scaling)
-        out_THD = torch.empty_like(query_THD)
-        out_KTGD = _by_key(out_THD, len(key_KTD))
+        scaled_KQGD = _by_key(query_QHD, len(key_KTD)).mul(scaling)
+        out_QHD = torch.empty_like(query_QHD)
+        out_KQGD = _by_key(out_QHD, len(key_KTD))
         kept: list[Tensor] = []
-        for start, end, left in _blocks(len(query_THD), window):
-            shares_KMC = _shares(scaled_KTGD[:, start:end], key_KTD[:, left:end], window)
-            block_KMD = torch.bmm(shares_KMC, value_KTD[:, left:end])
-            out_KTGD[:, start:end] = block_KMD.unflatten(1, (end - start, -1))
-            if len(query_THD) <= KEPT:
+        for start, end, seen in _blocks(len(query_QHD), len(key_TKD), window):
+            shares_KMC = _shares(scaled_KQGD[:, start:end], key_KTD[:, seen], window)
+            block_KMD = torch.bmm(shares_KMC, value_KTD[:, seen])
+            out_KQGD[:, start:end] = block_KMD.unflatten(1, (end - start, -1))
+            if len(key_TKD) <= KEPT:
                 kept.append(shares_KMC)
-        ctx.save_for_backward(scaled_KTGD, key_TKD, value_TKD, *kept)
+        ctx.save_for_backward(scaled_KQGD, key_TKD, value_TKD, *kept)
         ctx.scaling, ctx.window = scaling, window
-        return out_THD
+        return out_QHD
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        scaled_KTGD, key_TKD, value_TKD, *kept = ctx.saved_tensors
+        scaled_KQGD, key_TKD, value_TKD, *kept = ctx.saved_tensors
         key_KTD, value_KTD = key_TKD.transpose(0, 1), value_TKD.transpose(0, 1)
-        flowing_KTGD = _by_key(gradients[0], len(key_KTD)).contiguous()
-        to_query_KTGD = torch.empty_like(scaled_KTGD)
+        flowing_KQGD = _by_key(gradients[0], len(key_KTD)).contiguous()
+        to_query_KQGD = torch.empty_like(scaled_KQGD)
         to_key, to_value = Total(key_KTD), Total(value_KTD)
-        for block, (start, end, left) in enumerate(_blocks(len(key_TKD), ctx.window)):
-            queries_KRGD, seen = scaled_KTGD[:, start:end], slice(left, end)
-            flowing_KMD = flowing_KTGD[:, start:end].flatten(1, 2)
+        for block, (start, end, seen) in enumerate(_blocks(scaled_KQGD.shape[1], len(key_TKD), ctx.window)):
+            queries_KRGD = scaled_KQGD[:, start:end]
+            flowing_KMD = flowing_KQGD[:, start:end].flatten(1, 2)
             shares_KMC = kept[block] if kept else _shares(queries_KRGD, key_KTD[:, seen], ctx.window)
             to_value.add(seen, torch.bmm(shares_KMC.transpose(1, 2), flowing_KMD))
             to_shares_KMC = torch.bmm(flowing_KMD, value_KTD[:, seen].transpose(1, 2))
             to_scores_KMC = torch.ops.aten._softmax_backward_data(to_shares_KMC, shares_KMC, -1, shares_KMC.dtype)
-            to_query_KTGD[:, start:end] = torch.bmm(to_scores_KMC, key_KTD[:, seen]).view(queries_KRGD.shape)
+            to_query_KQGD[:, start:end] = torch.bmm(to_scores_KMC, key_KTD[:, seen]).view(queries_KRGD.shape)
             to_key.add(seen, torch.bmm(to_scores_KMC.transpose(1, 2), queries_KRGD.flatten(1, 2)))
-        to_query_THD = to_query_KTGD.mul_(ctx.scaling).transpose(0, 1).flatten(1, 2)
-        return to_query_THD, to_key.found().transpose(0, 1), to_value.found().transpose(0, 1), None, None
+        to_query_QHD = to_query_KQGD.mul_(ctx.scaling).transpose(0, 1).flatten(1, 2)
+        return to_query_QHD, to_key.found().transpose(0, 1), to_value.found().transpose(0, 1), None, None
 
 
 class Total:
@@ -104,16 +104,17 @@ class Total:
         return self.sum.to(self.like.dtype)
 
 
-def _by_key(query_THD: Tensor, heads: int) -> Tensor:
-    """(K, T, G, D): the queries that a head of keys serves at a token lie together, so that a block is a slice."""
-    return query_THD.unflatten(1, (heads, -1)).transpose(0, 1)
+def _by_key(query_QHD: Tensor, heads: int) -> Tensor:
+    """(K, Q, G, D): the queries that a head of keys serves at a token lie together, so that a block is a slice."""
+    return query_QHD.unflatten(1, (heads, -1)).transpose(0, 1)
 
 
-def _blocks(length: int, window: int | None) -> Generator[tuple[int, int, int]]:
-    """First query, the one after the last, and the first key that is seen."""
-    size = math.ceil(length / math.ceil(length / BLOCK))
-    for start in range(0, length, size):
-        yield start, min(start + size, length), 0 if window is None else max(0, start - window + 1)
+def _blocks(queries: int, keys: int, window: int | None) -> Generator[tuple[int, int, slice]]:
+    """First query, the one after the last, and the keys that are seen; the last query is of the last key's token."""
+    size, before = math.ceil(queries / math.ceil(queries / BLOCK)), keys - queries
+    for start in range(0, queries, size):
+        end = min(start + size, queries)
+        yield start, end, slice(0 if window is None else max(0, before + start - window + 1), before + end)
 
 
 def _shares(block_KRGD: Tensor, key_KCD: Tensor, window: int | None) -> Tensor:

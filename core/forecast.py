@@ -16,6 +16,7 @@ from core.context import RunContext
 from core.contracts import Head
 from core.groups import members
 from core.kept import kept_bytes
+from core.layout import quickest
 from core.output_layer import SLICE_BYTES
 from core.plan import Plan
 from core.run_data import Data
@@ -117,7 +118,7 @@ def largest(plan: Plan, data: Data, model: nn.Module, context: RunContext) -> La
     drawn = [members(context.drawn, context.order[at : at + size]) for at in range(0, len(context.order), size)]
     most = max(drawn, key=lambda some: sum(lengths[index] for index in some))
     apart = plan.method.layout == "any" and data.head == Head() and attention.install(model)
-    return lay_out([data.train.examples[index] for index in most], "apart" if apart else "padded")
+    return lay_out([data.train.examples[index] for index in most], quickest(data.train.examples) if apart else "padded")
 
 
 def _held(plan: Plan, name: str, parameter: nn.Parameter) -> int:

@@ -24,7 +24,7 @@ from torch.profiler import record_function
 from transformers import PreTrainedModel
 
 from core import attention, output_layer
-from core.batch import LaidOut
+from core.batch import LaidOut, lay_out
 from core.contracts import Batch, LogProbs
 from core.ending import Ending, candidates
 from core.logit_chunks import EXTRA, in_chunks, of_logits, product
@@ -90,6 +90,8 @@ def token_logprobs(
         Supervised tokens only, float32, in nats, with gradient where autograd is on.
     """
     batch = cast(LaidOut, batch)
+    if neftune_alpha and batch.layout == "shared":  # its noise depends on the length of each sequence
+        batch = lay_out(batch.examples, "apart").to(batch.sources_N.device)
     inner = output_model(model)
     ending = _endings.get(inner)
     if ending is None:
@@ -122,7 +124,7 @@ def output_model(model: nn.Module) -> PreTrainedModel:
 
 # ------------------------------------------------------------------------------------------------------------- hidden
 def _forward(model: nn.Module, batch: LaidOut, **more: Any) -> Any:
-    with attention.apart() if batch.layout == "apart" else nullcontext():
+    with attention.apart() if batch.layout in ("apart", "shared") else nullcontext():
         return model(**batch.inputs, **more)
 
 

@@ -113,11 +113,12 @@ class Running:
         slopes_NS = ending.slope(logits_NS) if self.ahead and ending.cap is not None else None
         if self.entropy:
             self.weighted_N = shrink_N * (self.weighted_N + self.sum_N * (self.largest_N - largest_N).clamp(min=-1e4))
-        exps_NS = logits_NS.sub_(largest_N[:, None]).exp_()
+        shifted_NS = logits_NS.sub_(largest_N[:, None])
+        exps_NS = shifted_NS.exp() if self.entropy else shifted_NS.exp_()
         self.largest_N = largest_N
         self.sum_N = self.sum_N * shrink_N + exps_NS.sum(1)
         if self.entropy:
-            self.weighted_N -= torch.special.entr(exps_NS).sum(1)
+            self.weighted_N += shifted_NS.mul_(exps_NS).sum(1)
         if self.ahead:
             exps_NS = exps_NS if slopes_NS is None else exps_NS.mul_(slopes_NS)
             exps_NS.scatter_(1, columns_N1, exps_NS.gather(1, columns_N1).masked_fill_(inside_N1, 0.0))

@@ -114,7 +114,7 @@ class ObjectiveContract(OnRealWeights):
         examples = rig.data.train.examples[:6]
         found: dict[Layout, float] = {}
         for layout in get_args(Layout):
-            if layout == "apart" and not attention.install(model):
+            if layout in ("shared", "apart") and not attention.install(model):
                 continue
             with torch.no_grad():
                 found[layout] = float(rig.plan.objective.loss(model, lay_out(examples, layout, context.pad)).total)

@@ -33,21 +33,23 @@ def exactly(query: Tensor, key: Tensor, value: Tensor, window: int | None) -> Te
 
 @given(
     length=st.integers(1, 60),
+    before=st.sampled_from([0, 0, 1, 13, 40]),
     keys=st.sampled_from([1, 2, 3]),
     shared=st.sampled_from([1, 3]),
     window=st.sampled_from([None, 1, 7, 16, 100]),
     block=st.sampled_from([5, 16, 128]),
 )
 @settings(max_examples=80, deadline=None)
-def test_it_is_as_exact_as_its_precision(length, keys, shared, window, block):
-    inputs = made(keys * shared, keys, length)
+def test_it_is_as_exact_as_its_precision(length, before, keys, shared, window, block):
+    """Also where only tokens behind a beginning ask."""
+    inputs = made(keys * shared, keys, before + length)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(causal_attention, "BLOCK", block)
-        found = causal_attention.causal_attention(*inputs, D**-0.5, window)
+        found = causal_attention.causal_attention(inputs[0][before:], *inputs[1:], D**-0.5, window)
         flowing = torch.randn(found.shape)
         gradients = torch.autograd.grad(found, inputs, flowing.bfloat16())
     wide = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    wanted = exactly(wide[0], wide[1], wide[2], window)
+    wanted = exactly(wide[0], wide[1], wide[2], window)[before:]
     torch.testing.assert_close(found.double(), wanted, atol=3e-2, rtol=2e-2)
     for one, other in zip(gradients, torch.autograd.grad(wanted, wide, flowing.double()), strict=True):
         assert (one - other).norm() <= 2e-2 * other.norm() + 1e-2

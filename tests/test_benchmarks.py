@@ -46,7 +46,7 @@ def test_training_beside_trl(section):
     for case, settings in CASES.items():
         said = text.partition(f"\n## Training beside trl: {case}\n")[2].partition("\n## ")[0]
         losses = {who: float(_cells(said, who)[2]) for who in ("ours", "trl plain")}
-        assert losses["ours"] == losses["trl plain"] > 1 or case == "dpo"
+        assert losses["ours"] == losses["trl plain"] > (0.5 if case == "dpo" else 1)
         rows = _rows(said, 3)
         assert len(rows) == settings
         (judged,) = (faster for _, faster, _ in rows if "aim" in faster)

@@ -52,7 +52,7 @@ class KTO(Objective):
     def prepare_rows(self, rows: Dataset) -> Dataset:
         """Give each row the answer of the one before it in its block, the first that of the last.
 
-        A row that would be alone in the last block belongs to the block before, else it would get its own answer.
+        One with the same prompt is passed over, unless there is no other. A row that would be alone in the last block belongs to the block before, else it would get its own answer.
         """
         from datasets import Features, Json
 
@@ -61,8 +61,10 @@ class KTO(Objective):
         for start, end in zip(starts, [*starts[1:], len(listed)], strict=True):
             block = listed[start:end]
             given = [row for row in block if row.get("completion")]  # the others are refused when they are encoded
-            for row, before in zip(given, [*given[-1:], *given[:-1]], strict=True):
-                row["mismatched"] = before["completion"]
+            for i, row in enumerate(given):
+                before = [*given[:i][::-1], *given[i + 1 :][::-1], row]
+                other = next((one for one in before if one.get("prompt") != row.get("prompt")), before[0])
+                row["mismatched"] = other["completion"]
         columns = dict.fromkeys(column for row in listed for column in row)
         # a column may be text in one row and messages in the next
         return rows.from_list(listed, Features({column: Json() for column in columns}))

@@ -197,6 +197,13 @@ def test_kto_gives_each_row_the_answer_of_the_one_before_it_in_its_block(rig):
         assert [row["completion"] for row in prepared] == [f"a{i}" for i in range(number)]
 
 
+def test_kto_passes_over_an_answer_to_the_same_prompt(rig):
+    rig, _ = rig("kto", columns=("prompt", "completion", "label"))
+    rows = [{"prompt": f"q{i // 2}", "completion": f"a{i}", "label": not i % 2} for i in range(4)]
+    prepared = rig.plan.objective.prepare_rows(Dataset.from_list(rows)).to_list()
+    assert [row["mismatched"] for row in prepared] == ["a3", "a3", "a1", "a1"]
+
+
 @pytest.mark.parametrize("lost", [None, ""])
 def test_kto_gives_no_row_an_answer_that_is_not_there(rig, lost):
     rig, _ = rig("kto", columns=("prompt", "completion", "label"))

@@ -52,7 +52,8 @@ class KTO(Objective):
     def prepare_rows(self, rows: Dataset) -> Dataset:
         """Give each row the answer of the one before it in its block, the first that of the last.
 
-        One with the same prompt is passed over, unless there is no other. A row that would be alone in the last block belongs to the block before, else it would get its own answer.
+        One with the same prompt is passed over, unless there is no other. A row that would be alone in the last block
+        belongs to the block before, else it would get its own answer.
         """
         from datasets import Features, Json
 

@@ -179,9 +179,9 @@ def section(case: Case, found: Found, job: Job, rows: int, tiny: bool) -> str:
     """Text of a case's section."""
     what = "pairs" if case.job.objective == "dpo" else "rows"
     of = "made-up sums, with a random model" if tiny else case.set
-    repeats = len(found.products)
+    repeats = f"{len(found.products)} repeat" + "s" * (len(found.products) > 1)
     said = (
-        f"{rows} {what} of {of} in batches of {job.batch}, {_trained(job)}; {repeats} repeats in turns, each a fresh "
+        f"{rows} {what} of {of} in batches of {job.batch}, {_trained(job)}; {repeats} in turns, each a fresh "
         "process; medians, and smallest to largest."
     )
     return "\n\n".join([machine(), said, runners(case, found), verdicts(case, found), step(found)])
@@ -208,7 +208,8 @@ A section for each case follows: `python benchmarks/beside_trl.py`, or some of t
   agree to 1e-4, with LoRA too, on other rows (docs/parity.md).
 * Speeds of `dpo` contain the reference: ours computes it ahead, in trl it is part of a step.
 * The share of the limit is the time of the matrix products of the linear layers and of the output layer alone, executed
-  one after the other in the same run, over the time of our step."""
+  one after the other in the same run, over the time of our step; those of `dpo` have each pair's prompt twice, as trl
+  has it and ours has not."""
 
 
 def main() -> None:

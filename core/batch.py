@@ -13,19 +13,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from core import row_inputs
 from core.contracts import Batch, Example, Tokens
 
 Layout = Literal["shared", "apart", "masked", "padded"]
 """How sequences share a batch: ``apart`` (one row, attention run per sequence), ``shared`` (the same, but what the
 sequences of an example begin with is there once: Wang and Hegde 2024, https://arxiv.org/abs/2410.20305), ``masked``
 (one row, transformers builds the block-diagonal mask from positions that restart), ``padded`` (one row each)."""
-
-WORTH = 8
-"""Tokens of a beginning from which on it is shared."""
-
-
-MULTIPLE = 16
-"""Of tokens in a row of sequences."""
 
 
 @dataclass(frozen=True)
@@ -133,16 +127,18 @@ def lay_out(examples: Sequence[Example], layout: Layout, pad: int = 0) -> LaidOu
     at = [weight[1:].nonzero()[:, 0] + 1 for weight in weights]
     lengths_S = torch.tensor([len(sequence) for sequence in ids])
     if layout == "shared":
-        inputs, places = _shared(ids, [int(i[0]) if len(i) else len(w) for i, w in zip(at, weights, strict=True)],
-                                 len(examples), pad)  # fmt: skip
+        learned = [int(i[0]) if len(i) else len(weight) for i, weight in zip(at, weights, strict=True)]
+        inputs, places = row_inputs.shared(ids, learned, len(examples), pad)
     else:
         stride = int(lengths_S.max())
         starts_S = torch.arange(len(ids)) * stride if layout == "padded" else lengths_S.cumsum(0) - lengths_S
         places = [start + torch.arange(len(sequence)) for start, sequence in zip(starts_S, ids, strict=True)]
         firsts = [0] * len(ids)
-        inputs = _padded(ids, lengths_S, stride, pad) if layout == "padded" else _apart(ids, firsts, pad)
+        inputs = (
+            row_inputs.padded(ids, lengths_S, stride, pad) if layout == "padded" else row_inputs.apart(ids, firsts, pad)
+        )
         if layout == "masked":
-            inputs = _concatenated(ids, firsts)
+            inputs = row_inputs.concatenated(ids, firsts)
     return LaidOut(
         size=len(examples),
         inputs=inputs,
@@ -164,90 +160,8 @@ def _tokens(value: Tokens | int | float) -> Tokens:
     return value
 
 
-def _padded(ids: Sequence[Tensor], lengths_S: Tensor, stride: int, pad: int) -> dict[str, Any]:
-    rows_ST = torch.full((len(ids), stride), pad)
-    for row, sequence in zip(rows_ST, ids, strict=True):
-        row[: len(sequence)] = sequence
-    mask_ST = (torch.arange(stride)[None] < lengths_S[:, None]).long()
-    return {"input_ids": rows_ST, "attention_mask": mask_ST, "use_cache": False}
-
-
-def _apart(ids: Sequence[Tensor], firsts: Sequence[int], pad: int) -> dict[str, Any]:
-    """The row ends with a sequence that nobody reads: products are quicker by a tenth where its length is even."""
-    if fill := -sum(map(len, ids)) % MULTIPLE:
-        ids, firsts = [*ids, torch.full((fill,), pad)], [*firsts, 0]
-    lengths_S = torch.tensor([len(sequence) for sequence in ids])
-    bounds = torch.nn.functional.pad(lengths_S.cumsum(0), (1, 0)).to(torch.int32)
-    return _concatenated(ids, firsts) | {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds}
-
-
-def _shared(ids: Sequence[Tensor], learned: Sequence[int], size: int, pad: int) -> tuple[dict[str, Any], list[Tensor]]:
-    """For each example its beginning, where it has one, then what each of its sequences goes on with.
-
-    Args:
-        ids: Of all sequences, name by name.
-        learned: Index of the first supervised token of each: what is predicted is not shared.
-        size: How many examples.
-        pad: Fills the row.
-
-    Returns:
-        The model's inputs, and the place of each token of each sequence.
-    """
-    pieces: list[Tensor] = []
-    firsts: list[int] = []
-    before: list[tuple[int, int]] = []
-    places: dict[int, Tensor] = {}
-    end = 0
-    for example in range(size):
-        mine = range(example, len(ids), size)
-        common = beginning([ids[i] for i in mine], min(learned[i] for i in mine))
-        start = end
-        if common:
-            pieces.append(ids[example][:common])
-            firsts.append(0)
-            before.append((0, 0))
-            end += common
-        for i in mine:
-            own = ids[i][common:]
-            pieces.append(own)
-            firsts.append(common)
-            before.append((start, start + common))
-            places[i] = torch.cat([torch.arange(start, start + common), torch.arange(end, end + len(own))])
-            end += len(own)
-    inputs = _apart(pieces, firsts, pad)
-    rest = len(inputs["cu_seq_lens_q"]) - 1 - len(before)  # what fills the row
-    return inputs | {"cu_seq_lens_k": [*before, *[(0, 0)] * rest]}, [places[i] for i in range(len(ids))]
-
-
-def beginning(sequences: Sequence[Tensor], most: int) -> int:
-    """How many tokens sequences share at their beginning; 0 where that is not worth it.
-
-    Example:
-        >>> one, two = torch.arange(20), torch.cat([torch.arange(12), torch.arange(3)])
-        >>> beginning([one, two], 20), beginning([one, two], 9), beginning([one, two], 5), beginning([one], 20)
-        (12, 9, 0, 0)
-    """
-    most = min(most, *(len(sequence) - 1 for sequence in sequences))  # each goes on with something
-    if len(sequences) < 2 or most < WORTH:
-        return 0
-    differ = torch.stack([other[:most] != sequences[0][:most] for other in sequences[1:]]).any(0).nonzero()
-    common = int(differ[0]) if len(differ) else most
-    return common if common >= WORTH else 0
-
-
 def _only(example: Example, name: str) -> Example:
     return {key: value for key, value in example.items() if key == name or not isinstance(value, Tokens)}
-
-
-def _concatenated(ids: Sequence[Tensor], firsts: Sequence[int]) -> dict[str, Any]:
-    # no attention mask: one of ones would let the sequences attend to each other without a word
-    return {
-        "input_ids": torch.cat(list(ids))[None],
-        "position_ids": torch.cat([first + torch.arange(len(one)) for first, one in zip(firsts, ids, strict=True)])[
-            None
-        ],
-        "use_cache": False,
-    }
 
 
 def _numbers(examples: Sequence[Example]) -> dict[str, Tensor]:

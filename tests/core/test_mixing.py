@@ -19,6 +19,7 @@ import core
 from core.contracts import DataSource, Objective
 from core.errors import UserError
 from core.groups import groups, members
+from core.messages import conversation
 from core.micro_batches import order
 from core.options import DataOptions
 from core.rows import read_rows
@@ -215,5 +216,5 @@ def test_only_the_first_rows_are_read():
 )
 def test_a_system_message_is_added_kept_or_taken_away(row, system, said):
     (found,) = read_rows(Films([row]), SFT(None), options(system=system), 0)[0].rows
-    first = found["messages"][0] if "messages" in found else {}
+    first = conversation(found)[0]
     assert (first["content"] if first.get("role") == "system" else None) == said

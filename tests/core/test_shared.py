@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from small_models import MODELS, VOCABULARY, Whole, build, plain, plainly
 
 from core import attention
-from core.batch import WORTH, lay_out
+from core.batch import lay_out
 from core.contracts import Head, Tokens
 from core.layout import choose
 from core.logprobs import token_logprobs
+from core.row_inputs import WORTH
 
 NAMES = ("chosen", "rejected")
 

@@ -49,21 +49,23 @@ def _apart(config: Config, resume: Path | None) -> Result:
 
 def _ended(command: Sequence[str]) -> int:
     """Exit code of a process that is told of each signal that comes here: it ends in good order, as a run does."""
-    process = subprocess.Popen(command, process_group=0)  # noqa: S603  # what was typed, once more
+    running: list[subprocess.Popen[bytes]] = []
 
     def tell(number: int, _frame: object) -> None:
-        process.send_signal(number)
+        if not running:
+            raise Interrupted(number)
+        running[0].send_signal(number)
 
-    with process:
-        try:
-            before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread, to which signals come
+    before: dict[int, Any] = {}
+    with suppress(ValueError):  # outside the main thread, to which signals do not come
+        before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with subprocess.Popen(command, process_group=0) as process:  # noqa: S603  # what was typed, once more
+            running.append(process)
             return process.wait()
-        try:
-            return process.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _leave_word(config: Config, state: str, why: str) -> None:

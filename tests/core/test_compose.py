@@ -419,9 +419,20 @@ TOLD = """
 import sys
 from core.sweep_job import _ended
 
-child = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: None); print('up', flush=True); "
-child += "signal.pause(); time.sleep(.5); print('kept', flush=True); sys.exit(143)"
-print(_ended([sys.executable, "-c", child]))
+print(_ended([sys.executable, "-c", sys.argv[1]]))
+"""
+
+CHILD = """
+import signal, sys, time
+
+came = []
+signal.signal(signal.SIGTERM, lambda *_: came.append(True))
+print("up", flush=True)
+while not came:
+    time.sleep(0.05)
+time.sleep(0.5)
+print("kept", flush=True)
+sys.exit(143)
 """
 
 
@@ -429,7 +440,7 @@ def test_a_signal_to_the_sweep_ends_a_job_of_its_own_process_in_good_order():
     import signal
     import subprocess
 
-    with subprocess.Popen([sys.executable, "-c", TOLD], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with subprocess.Popen([sys.executable, "-c", TOLD, CHILD], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
         process.send_signal(signal.SIGTERM)

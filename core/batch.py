@@ -134,11 +134,12 @@ def lay_out(examples: Sequence[Example], layout: Layout, pad: int = 0) -> LaidOu
         starts_S = torch.arange(len(ids)) * stride if layout == "padded" else lengths_S.cumsum(0) - lengths_S
         places = [start + torch.arange(len(sequence)) for start, sequence in zip(starts_S, ids, strict=True)]
         firsts = [0] * len(ids)
-        inputs = (
-            row_inputs.padded(ids, lengths_S, stride, pad) if layout == "padded" else row_inputs.apart(ids, firsts, pad)
-        )
-        if layout == "masked":
+        if layout == "padded":
+            inputs = row_inputs.padded(ids, lengths_S, stride, pad)
+        elif layout == "masked":
             inputs = row_inputs.concatenated(ids, firsts)
+        else:
+            inputs = row_inputs.apart(ids, firsts, pad)
     return LaidOut(
         size=len(examples),
         inputs=inputs,

@@ -14,7 +14,6 @@ from torch import Tensor
 WORTH = 8
 """Tokens of a beginning from which on it is shared."""
 
-
 MULTIPLE = 16
 """Of tokens in a row of sequences."""
 
@@ -97,10 +96,9 @@ def beginning(sequences: Sequence[Tensor], most: int) -> int:
 def concatenated(ids: Sequence[Tensor], firsts: Sequence[int]) -> dict[str, Any]:
     """One row, with positions that restart, each at the one given."""
     # no attention mask: one of ones would let the sequences attend to each other without a word
+    positions = [first + torch.arange(len(one)) for first, one in zip(firsts, ids, strict=True)]
     return {
         "input_ids": torch.cat(list(ids))[None],
-        "position_ids": torch.cat([first + torch.arange(len(one)) for first, one in zip(firsts, ids, strict=True)])[
-            None
-        ],
+        "position_ids": torch.cat(positions)[None],
         "use_cache": False,
     }

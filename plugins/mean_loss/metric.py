@@ -22,7 +22,8 @@ class MeanLoss(Metric):
         pairs = list(context.losses(model, rows))
         mean, half = ratio(pairs)
         # so scaled that their mean is the loss: a row counts by its items
-        of_rows = [total * len(pairs) / sum(items for _, items in pairs) for total, _ in pairs]
+        scale = len(pairs) / sum(items for _, items in pairs)
+        of_rows = [total * scale for total, _ in pairs]
         return Score("loss", mean, len(pairs), mean - half, mean + half, "lower", of_rows=of_rows)
 
 

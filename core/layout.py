@@ -33,15 +33,20 @@ def choose(model: nn.Module, method: Method, head: Head, examples: Sequence[Exam
         ``shared`` where the sequences of an example begin alike, else ``apart``, else ``masked``, else ``padded``, with
         a warning that says why.
     """
-    if method.layout == "padded" or head.auto_class != Head().auto_class:
+    if must_be_padded(method, head):
         return "padded"
-    few = _few(examples)
+    few = longest_and_shortest(examples)
     was_training = model.training
     model.eval()
     try:
         return _first_right(model, few, pad, quickest(examples))
     finally:
         model.train(was_training)
+
+
+def must_be_padded(method: Method, head: Head) -> bool:
+    """Whether nothing else is tried."""
+    return method.layout == "padded" or head.auto_class != Head().auto_class
 
 
 def quickest(examples: Sequence[Example]) -> Layout:
@@ -54,7 +59,7 @@ def quickest(examples: Sequence[Example]) -> Layout:
     return "shared" if batch.inputs["input_ids"].shape[1] < SHARED * batch.tokens else "apart"
 
 
-def _few(examples: Sequence[Example]) -> list[Example]:
+def longest_and_shortest(examples: Sequence[Example]) -> list[Example]:
     """The longest, the shortest and the middle one, of a sample where there are many."""
     step = max(1, len(examples) // 2000)
     ordered = sorted((examples[i] for i in range(0, len(examples), step)), key=_length)

@@ -110,8 +110,13 @@ def token_logprobs(
 
 
 def assume(inner: PreTrainedModel, ending: Ending) -> None:
-    """Take an ending for granted: a model without weights cannot be compared with its own logits."""
+    """Take an ending for granted: one without weights cannot be compared with its own logits, another was before."""
     _endings[inner] = ending
+
+
+def ending_of(model: nn.Module) -> Ending | None:
+    """What was found for a model; None before its first batch."""
+    return _endings.get(output_model(model))
 
 
 def output_model(model: nn.Module) -> PreTrainedModel:

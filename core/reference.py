@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,12 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from core.batch import Layout, lay_out
-from core.cache import cache_folder, code_of, computing, name_of, note_down, stamp
+from core.cache import cache_folder, name_of, note_down
+from core.computed_by import computed_by
 from core.context import RunContext
-from core.contracts import Example, Head, Objective, Tokens
+from core.contracts import Example, Objective
 from core.layout import choose
+from core.layout_kept import choose_once, digest
 from core.logprobs import token_logprobs
 from core.plan import Plan
 from core.progress import timed
@@ -50,7 +50,11 @@ def reference(
     if type(plan.objective).reference is Objective.reference:
         return
     # what is measured before lies in it, too
-    layout = context.layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
+    if keep:
+        layout = choose_once(plan, model, data, context, applied=False)
+    else:
+        layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
+    context.layout = layout
     train, held_out = data.train.examples, data.validation.examples
     asked = [(train, True), (held_out, False), *([(held_out, True)] if plan.config.trainer.limit_val_batches else [])]
     files = [_file(plan, data, context, layout, *one) if keep else None for one in asked]
@@ -113,37 +117,17 @@ def _with(examples: Sequence[Example], values: Values) -> Sequence[Example]:
 def _file(
     plan: Plan, data: Data, context: RunContext, layout: Layout, examples: Sequence[Example], as_trained: bool
 ) -> Path | None:
-    """Named after all that the values depend on; None where the weights are in no folder, so may be others later."""
-    config = plan.config
-    weights = stamp(plan.facts.path)
-    if not weights:
+    """Named after all that the values depend on; None where that cannot be known."""
+    by = computed_by(plan, data.head, context.device.type, ("loader", "quant", "objective"))
+    if by is None:
         return None
-    made: dict[str, Any] = {"loader": plan.loader, "quant": plan.quantizer, "objective": plan.objective}
-    if plan.start.adapter is not None:
-        made["method"] = plan.method
     what: Mapping[str, Any] = {
-        "model": [asdict(plan.start.model), weights, asdict(data.head)],
-        "seed": None if data.head == Head() else config.seed,  # a new head is random
-        "adapter": plan.start.adapter and [str(plan.start.adapter), stamp(plan.start.adapter)],
-        "parts": [[code_of(part), config.offers[a].version, asdict(config.options[a])] for a, part in made.items()],
-        "examples": _digest(examples),
+        **by,
+        "examples": digest(examples),
         "laid out": [layout, context.pad, _together(plan, as_trained)],
-        "computed": [as_trained and str(plan.dtype), context.device.type, *computing()],
-        "core": code_of(plan),
+        "dtype": as_trained and str(plan.dtype),
     }
     return cache_folder() / "reference" / f"{name_of(what)}.json"
-
-
-def _digest(examples: Sequence[Example]) -> str:
-    """Of the token ids: they are what a reference is asked about."""
-    found = hashlib.sha256()
-    for example in examples:
-        for name, value in example.items():
-            if isinstance(value, Tokens):
-                found.update(name.encode())
-                found.update(array("q", value.ids).tobytes())
-                found.update(array("d", value.loss_weights).tobytes())
-    return found.hexdigest()
 
 
 def _read(file: Path | None, number: int) -> Values | None:

@@ -23,7 +23,7 @@ from core.contracts import Score
 from core.devices import first, ranks
 from core.errors import UserError
 from core.groups import groups
-from core.layout import choose
+from core.layout_kept import choose_once
 from core.memory import PeakMemory
 from core.micro_batches import batches, order, steps
 from core.plan import Plan
@@ -115,7 +115,7 @@ def loaders(
     """Training and validation batches, in the quickest layout that is right for this model."""
     number = weights.trainable(model, plan)
     with weights.autocast(plan, context.device):
-        context.layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
+        context.layout = choose_once(plan, model, data, context, applied=True)
     share = weights.percent(number / plan.facts.parameters)
     screen.print(f"  trains {number:,} parameters ({share}), {context.total_steps:,} steps, layout {context.layout}")
     size, pad = plan.options.batch_size, context.pad

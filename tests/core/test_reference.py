@@ -111,7 +111,7 @@ def test_a_cache_that_cannot_be_written_costs_time_only(asked, tmp_path):
 
 
 def test_weights_that_are_in_no_folder_are_asked_each_time(asked, monkeypatch):
-    monkeypatch.setattr("core.reference.stamp", lambda folder: [])
+    monkeypatch.setattr("core.computed_by.stamp", lambda folder: [])
     assert asked() == 24
     assert asked() == 24
 

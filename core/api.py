@@ -25,6 +25,7 @@ from core.contracts import (
     Tokens,
 )
 from core.errors import RowError, UserError
+from core.filler import without_filler
 from core.hookspecs import hookimpl
 from core.intervals import of_mean, wilson
 from core.options import DataOptions, MetricOptions, ModelOptions, OptimOptions, one_of, within
@@ -56,7 +57,7 @@ __all__ = [
     "Metric", "MetricOptions", "ModelFacts", "ModelOptions", "Objective", "Optim", "OptimOptions", "Part", "PeftMethod",
     "Quantizer", "Row", "RowError", "Score", "Tokens", "UserError", "answer_tokens", "chat_tokens", "completion_tokens",
     "hookimpl", "model_facts", "model_folder", "of_mean", "one_of", "prompt_and_answer", "token_logprobs", "wilson",
-    "within",
+    "within", "without_filler",
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -75,6 +76,8 @@ def _verb(argv: list[str]) -> tuple[str, list[str]]:
         return "train", argv
     verb, rest = argv[0], argv[1:]
     if verb not in VERBS:
+        if Path(verb).is_file():
+            raise UserError(f"{verb} is a file, and no verb", f"data=jsonl data.train={shlex.quote(verb)}")
         near = get_close_matches(verb, VERBS, 1)
         raise UserError(
             f"there is no verb {verb!r}",
@@ -162,13 +165,15 @@ def _resume(argv: list[str]) -> int:
 
 
 def _generate(argv: list[str]) -> int:
-    usage = 'python -m core generate RUN "PROMPT" [max_new_tokens=64]'
-    options = {key: _number(key, value, usage) for key, _, value in (a.partition("=") for a in argv[2:])}
+    usage = 'python -m core generate RUN "PROMPT" [max_new_tokens=64] [system="MESSAGE"]'
+    typed = {key: value for key, _, value in (a.partition("=") for a in argv[2:])}
+    system = typed.pop("system", None)
+    options = {key: _number(key, value, usage) for key, value in typed.items()}
     if len(argv) < 2:
         raise UserError("generate takes a run folder and a prompt", usage)
     from core.generate import generate
 
-    generate(argv[0], argv[1], options)
+    generate(argv[0], argv[1], options, system)
     return 0
 
 
@@ -179,7 +184,7 @@ def _number(key: str, value: str, usage: str) -> float:
         "repetition_penalty": (float, 0.1),
     }
     if key not in known:
-        near = get_close_matches(key, known, 1)
+        near = get_close_matches(key, [*known, "system"], 1)
         raise UserError(f"generate has no option {key}", f"did you mean {near[0]}={value}?" if near else usage)
     kind, least = known[key]
     try:

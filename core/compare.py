@@ -42,7 +42,7 @@ def _show(runs: Sequence[Result]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from core.progress import console
+    from core.screen import console
 
     screen: Console = console()
     table = Table("", *(_name(runs, run) for run in runs), show_edge=False, pad_edge=False)

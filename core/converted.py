@@ -30,6 +30,14 @@ def _pair(row: dict[str, Any]) -> Row:
     return {**row, "prompt": with_system(system, prompt), "completion": completion}
 
 
+def _messages(row: dict[str, Any]) -> Row:
+    """With the system message of a column of its own."""
+    system = _text(row, "system")
+    if not system.strip() or not isinstance(row["messages"], list):
+        return row
+    return {**row, "messages": with_system(system, turned(row["messages"], "messages"))}
+
+
 def _sharegpt(row: dict[str, Any]) -> Row:
     kept = {key: value for key, value in row.items() if key != "conversations"}
     system = _text(row, "system")
@@ -57,10 +65,20 @@ def _preference(row: dict[str, Any]) -> Row:
         said = {name: messages[begin:] for name, messages in said.items()}
         if not before:
             raise RowError("prompt", "is missing, and chosen and rejected begin differently")
+        _check_same(row.get("prompt"), before)
     else:
         _check_said(prompt, "prompt")
         before = as_messages(prompt, "user") if isinstance(prompt, str) else turned(prompt, "prompt")
     return {**kept, "prompt": with_system(system, before), **said}
+
+
+def _check_same(prompt: Any, before: list[dict[str, Any]]) -> None:
+    """A text beside conversations that hold the prompt already is one of their messages, or a rendering of them."""
+    if not isinstance(prompt, str) or not (text := prompt.strip()):
+        return
+    said = [str(message.get("content") or "").strip() for message in before]
+    if not any(one and (one in text or text in one) for one in said):
+        raise RowError("prompt", "is not what chosen and rejected begin with")
 
 
 def _check_said(value: Any, column: str) -> None:
@@ -92,6 +110,7 @@ def _shared(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> int:
 
 CONVERTED: Mapping[str, Callable[[dict[str, Any]], Row]] = {
     "alpaca": _alpaca,
+    "messages": _messages,
     "prompt-completion": _pair,
     "unpaired": _pair,
     "sharegpt": _sharegpt,

@@ -68,6 +68,7 @@ class Facts:
         unanswered: Those whose last message is not the assistant's.
         unasked: Those in which the user says nothing.
         toolless: Rows with tools that the chat template leaves out.
+        garbled: Rows with control characters that no text has, but one that was read in a wrong encoding.
         spelt: Rows whose text spells a special token of the tokenizer's, which becomes that token.
         reformed: Those whose earlier turns the template rewrites, so that trl's training form of it is taken.
         alike: Cut rows in which answers that differ, such as chosen and rejected, are the same then.
@@ -95,6 +96,7 @@ class Facts:
     unanswered: int = 0
     unasked: int = 0
     toolless: int = 0
+    garbled: int = 0
     spelt: int = 0
     reformed: int = 0
     alike: int = 0

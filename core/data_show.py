@@ -55,7 +55,7 @@ def _show(overrides: Sequence[str], number: int, split: str, page: Path | None) 
     from core.data_page import write_page
     from core.data_print import print_examples
     from core.plan import make_plan
-    from core.progress import console
+    from core.screen import console
     from core.shown import shown
 
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -70,6 +70,8 @@ def _show(overrides: Sequence[str], number: int, split: str, page: Path | None) 
     screen.print(f"rows  {read.summary}", markup=False, soft_wrap=True)
     for line in read.warnings:
         screen.print(f"  {line}", style="yellow", markup=False, soft_wrap=True)
+    if plan.options.packing:
+        screen.print("  data.packing lays rows together when they are trained; here each stands alone", style="dim")
     if page is not None:
         typed = shlex.join(["python", "-m", "core", "data", "show", *overrides])
         write_page(page, examples, f"the first rows of {split}", typed, read.summary, read.warnings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -43,6 +44,10 @@ class Limits:
 
 READ = {"role", "content", "weight"}
 """Keys of a message that are read whatever the chat template says."""
+
+
+CONTROLS = re.compile("[\x80-\x9f]")
+"""The second set of control characters, which text in Windows' encodings becomes when it is read as ISO 8859-1."""
 
 
 class TooLongError(RowError):
@@ -139,19 +144,23 @@ class Encoder:
         example = self.objective.encode(row, self.tokenizer)
         _check_ids(example, self.limits.vocabulary)
         _check_learned(example, row, self.limits)
-        found.longest = max(found.longest, _longest(example))
+        own = {name: value for name, value in example.items() if name not in self.objective.borrowed}
+        found.longest = max(found.longest, _longest(own))
         pieces = fitted(example, self.limits.max_length, self.limits.split)
         pieces = [piece for piece in pieces if len(pieces) == 1 or _learned(piece)]
-        odd = [*self._oddities(row, example), *(["reformed"] if reformed(self.tokenizer) > reformed_before else [])]
+        odd = [*self._oddities(row, own), *(["reformed"] if reformed(self.tokenizer) > reformed_before else [])]
         for name in odd:
             found.odd.setdefault(name, []).append(index)
         found.unread |= self._unread(row)
-        for value in (value for piece in pieces for value in piece.values() if isinstance(value, Tokens)):
+        for value in (piece[name] for piece in pieces for name in own):
+            if not isinstance(value, Tokens):
+                continue
             found.tokens += len(value.ids)
             found.supervised += len(value.loss_weights) - value.loss_weights.count(0)
         return pieces
 
     def _oddities(self, row: Row, example: Example) -> Iterator[str]:
+        """Of the sequences that are the row's own."""
         if not self.limits.split and _longest(example) > self.limits.max_length:
             yield "truncated"
             if self._alike(example):
@@ -167,12 +176,13 @@ class Encoder:
             yield "toolless"
         if self.spellings and any(spelt(self.spellings, row[column]) for column in COLUMNS if column in row):
             yield "spelt"
+        if any(spelt(CONTROLS, row[column]) for column in COLUMNS if column in row):
+            yield "garbled"
         yield from oddities(conversation(row))
 
     def _alike(self, example: Example) -> bool:
         """Whether sequences that differ, such as chosen and rejected, are the same once they are cut."""
-        own = [value for name, value in example.items() if name not in self.objective.borrowed]
-        whole = {tuple(value.ids) for value in own if isinstance(value, Tokens)}
+        whole = {tuple(value.ids) for value in example.values() if isinstance(value, Tokens)}
         return len({ids[: self.limits.max_length] for ids in whole}) < len(whole)
 
     def _unread(self, row: Row) -> set[str]:

@@ -35,6 +35,7 @@ OFFERS: Mapping[str, tuple[str, ...]] = {
 
 BESIDE: Mapping[str, tuple[str, ...]] = {
     "preference": ("conversations", "system"),
+    "messages": ("system",),
     "sharegpt": ("system",),
     "alpaca": ("input", "system"),
     "prompt-completion": ("system",),

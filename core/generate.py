@@ -26,13 +26,14 @@ LONGEST = 128
 """New tokens of an answer, at most, unless ``max_new_tokens`` says otherwise."""
 
 
-def generate(run: str | Path, prompt: str, options: Mapping[str, Any] | None = None) -> None:
+def generate(run: str | Path, prompt: str, options: Mapping[str, Any] | None = None, system: str | None = None) -> None:
     """Print the base model's answer and the tuned model's, as they come.
 
     Args:
         run: A run folder.
         prompt: What a user would say.
         options: Of transformers' ``generate``, such as ``max_new_tokens``.
+        system: The system message; None: the one that all rows of the run had, if there was one.
 
     Raises:
         UserError: ``run`` is no run, or the prompt is empty.
@@ -47,8 +48,8 @@ def generate(run: str | Path, prompt: str, options: Mapping[str, Any] | None = N
             f"{result.folder} holds a {result.head.auto_class}, which writes no text",
             "its result.model answers in Python",
         )
-    system, models = result.lock["data"]["system"], _models(result)
-    from core.progress import console  # brings libraries that the run's parts may patch
+    system, models = result.lock["data"]["system"] if system is None else system, _models(result)
+    from core.screen import console  # brings libraries that the run's parts may patch
 
     screen = console()
     columns = _Columns(screen)

@@ -43,8 +43,23 @@ def _taken(shares: Sequence[float], seed: int) -> list[int]:
     for share in sorted(set(shares)):
         those = [index for index, other in enumerate(shares) if other == share]
         whole = int(share)
-        found += those * whole + chance.sample(those, round((share - whole) * len(those)))
+        found += those * whole + chance.sample(those, taken(share, len(those)) - whole * len(those))
     return sorted(found)
+
+
+def taken(share: float, number: int) -> int:
+    """How many of so many examples are taken in an epoch.
+
+    Example:
+        >>> taken(1.5, 3), taken(0.01, 30)
+        (5, 0)
+    """
+    return int(share) * number + round((share - int(share)) * number)
+
+
+def epoch(shares: Sequence[float]) -> int:
+    """How many examples are taken in an epoch, of all."""
+    return sum(taken(share, shares.count(share)) for share in set(shares))
 
 
 def best_fit(lengths: Sequence[int], indices: Sequence[int], room: int) -> list[list[int]]:

@@ -34,6 +34,7 @@ def lint(train: Facts, held_out: Facts, tolerance: float, max_length: int) -> It
         ("unanswered", "ending in a message that nobody answers", ""),
         ("unasked", "in which the user says nothing", ""),
         ("toolless", "with tools that the chat template leaves out", ""),
+        ("garbled", "with control characters (U+0080 to U+009F), as of text read in a wrong encoding", ""),
         ("spelt", "whose text spells a special token, which becomes that token", ""),
         ("reformed", "with earlier turns that the chat template rewrites, so trl's training form of it is taken", ""),
         ("alike", "with answers that are the same once they are cut", ""),  # cut ones, which are bounded above

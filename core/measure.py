@@ -17,8 +17,8 @@ from core.context import RunContext
 from core.contracts import Row, Score
 from core.devices import first
 from core.plan import Plan
-from core.progress import timed
 from core.returned import returned
+from core.screen import timed
 
 
 def measure(

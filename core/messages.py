@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any, cast
 
@@ -25,7 +26,11 @@ def check_messages(messages: Any) -> None:
         if not isinstance(message, Mapping):
             raise RowError(at, "is not a message with role and content")
         if message.get("role") not in ROLES:
-            raise RowError(f"{at}.role", f"{shortened(repr(message.get('role')), 40)} is not one of {', '.join(ROLES)}")
+            role = message.get("role")
+            near = get_close_matches(role, ROLES, 1) if isinstance(role, str) else []
+            guess = f" (did you mean {near[0]}?)" if near else ""
+            what = f"{shortened(repr(role), 40)} is not one of {', '.join(ROLES)}{guess}"
+            raise RowError(f"{at}.role", what)
         content, calls = message.get("content"), message.get("tool_calls")
         if not isinstance(content, str) and not (content is None and calls):
             raise RowError(f"{at}.content", "is missing" if content is None else "is not text")
@@ -182,6 +187,8 @@ def with_system(system: str, messages: list[dict[str, Any]]) -> list[dict[str, A
 def turned(conversation: Any, column: str) -> list[dict[str, Any]]:
     """Messages with role and content, of ShareGPT's with from and value, or of those that are so already.
 
+    Whatever else a message has stays: a weight counts, other keys are named when nothing reads them.
+
     Raises:
         RowError: it is no list of messages, or somebody speaks who is not known.
 
@@ -197,19 +204,19 @@ def turned(conversation: Any, column: str) -> list[dict[str, Any]]:
 def _turn(message: Any, at: str) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         raise RowError(at, "is not a message")
-    given = cast("Mapping[str, Any]", message)
+    given = dict(cast("Mapping[str, Any]", message))
     if "from" not in given:
-        return dict(given)
-    speaker, said = given["from"], given.get("value")
+        return given
+    speaker, said = given.pop("from"), given.pop("value", None)
     role = SPEAKERS.get(speaker) if isinstance(speaker, str) else None
     if role is None:
         raise RowError(f"{at}.from", f"{shortened(repr(speaker), 40)} is not one of {', '.join(SPEAKERS)}")
     if speaker == "function_call":
-        return {"role": role, "content": None, "tool_calls": _calls(said, at)}
+        return {**given, "role": role, "content": None, "tool_calls": _calls(said, at)}
     if not isinstance(said, str) or (role == "assistant" and not said.strip()):
         what = "is missing" if said is None else "is empty" if isinstance(said, str) else "is not text"
         raise RowError(f"{at}.value", what)
-    return {"role": role, "content": said}
+    return {**given, "role": role, "content": said}
 
 
 def _calls(said: Any, at: str) -> list[dict[str, Any]]:

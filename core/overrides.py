@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -42,6 +43,8 @@ def parse(typed: Sequence[str]) -> list[Override]:
 def _parse(line: str) -> Override:
     key, equals, value = line.partition("=")
     if not key.lstrip("+~") or not (equals or line.startswith("~")):
+        if Path(line).is_file():
+            raise UserError(f"{line!r} is no override", f"data=jsonl data.train={shlex.quote(line)}")
         near = get_close_matches(key.lstrip("+"), GROUPS, 1)
         raise UserError(f"{line!r} is no override", f"{near[0] if near else 'method'}=NAME, or KEY=VALUE")
     parser = OverridesParser.create()
@@ -113,6 +116,8 @@ def _no_such_name(axis: str, value: Any, names: Mapping[str, Collection[str]]) -
     name, known = str(value), sorted(names[axis])
     if value is None:
         return UserError(f"{axis}=null does not exist", f"{axis}={'|'.join(known)}")
+    if axis == "data" and Path(name).is_file():
+        return UserError(f"data={name} is a file: data says how rows are read", f"data=jsonl data.train={quoted(name)}")
     near = get_close_matches(name, known, 1) or [n for n in known if n.lower() == name.lower()]
     there = [other for other in names if name in names[other]]
     guess = f"there is {there[0]}={name}  " if there else f"did you mean {axis}={near[0]}?  " if near else ""

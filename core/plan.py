@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from core.compose import Config, with_metric
 from core.contracts import DataSource, Loader, Method, Metric, ModelFacts, Objective, Optim, Quantizer
 from core.errors import UserError
+from core.gone_on import with_saved_method
 from core.made_with import check_made_with
 from core.options import ModelOptions
 from core.source import Start, locate
@@ -77,16 +78,17 @@ def make_plan(
     Raises:
         UserError: a part cannot be made, or the model is none.
     """
+    start = locate(config.model)
+    _same_method(start, config)
+    config = with_saved_method(config, start)
     # the loader first: one that patches its libraries must be imported before they are
     axes = ("loader", "quant", "method", "objective", "data", "optim")
     made = {axis: config.registry.make(config.offers[axis], config.options[axis]) for axis in axes}
     if config.tree["metric"]["name"] == "auto":
-        config = with_metric(config, made["objective"].metric or made["data"].metric)
+        config = with_saved_method(with_metric(config, made["objective"].metric or made["data"].metric), start)
     metric = (
         config.registry.make(config.offers["metric"], config.options["metric"]) if "metric" in config.offers else None
     )
-    start = locate(config.model)
-    _same_method(start, config)
     return Plan(
         config=config,
         start=start,

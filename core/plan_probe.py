@@ -61,7 +61,7 @@ def _failed(code: int, said: str) -> UserError:
 
 def lines(found: Mapping[str, Any], planned: Planned) -> Iterator[str]:
     """What it took, beside what was predicted."""
-    from core.progress import clock
+    from core.screen import clock
 
     seconds, peak, total = found["seconds"], found["peak_memory"], planned.memory["total"]
     whole = f"; {planned.steps['steps']:,} take about {clock(seconds * planned.steps['steps'])}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, cast
 
 import psutil
@@ -68,9 +69,18 @@ def planned(plan: Plan, data: Data | None = None) -> Planned:
             "nominal": nominal(facts.parameters, _bits(plan)),
             "there": _there(plan),
         },
-        warnings=data.warnings,
+        warnings=(*_missing(plan.facts.path), *data.warnings),
         differs=differences(plan.config),
     )
+
+
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
+
+
+def _missing(folder: Path) -> Iterator[str]:
+    """That a model's folder holds no weights yet: nothing else here reads them."""
+    if folder.is_dir() and not any(file for pattern in WEIGHTS for file in folder.glob(pattern)):
+        yield f"no weights are in {folder} yet: a run needs them"
 
 
 def _unknown(plan: Plan) -> Data:

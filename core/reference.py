@@ -22,9 +22,9 @@ from core.layout import choose
 from core.layout_kept import choose_once, digest
 from core.logprobs import token_logprobs
 from core.plan import Plan
-from core.progress import timed
 from core.row_file import Listed, row_key
 from core.run_data import Data
+from core.screen import timed
 from core.weights import autocast
 
 Values = Mapping[str, Sequence[float]]

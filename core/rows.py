@@ -6,6 +6,7 @@ import random
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -190,7 +191,9 @@ def _groups(rows: Rows, column: str) -> Mapping[str, Sequence[int]]:
         value = None if isinstance(row, RowError) else row.get(column)
         groups.setdefault(f"{i}" if value is None else f"={value}", []).append(i)
     if not any(name.startswith("=") for name in groups):
-        raise UserError(f"data.group={column}: no row has such a column", "data.group=A COLUMN OF THE FILE, or null")
+        near = get_close_matches(column, rows.unused, 1)
+        fix = f"did you mean data.group={near[0]}?" if near else "data.group=A COLUMN OF THE FILE, or null"
+        raise UserError(f"data.group={column}: no row has such a column", fix)
     return groups
 
 

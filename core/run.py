@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning import seed_everything
-from lightning.pytorch import Callback
+from lightning import Callback, seed_everything
 
 from core import stages
 from core.compose import Config
@@ -17,9 +16,10 @@ from core.lesson import Lesson
 from core.measure import measure, measure_before
 from core.memory import PeakMemory
 from core.plan import make_plan
-from core.progress import ProgressBar, console, show_scores, timed
+from core.progress import ProgressBar
 from core.record import record
 from core.result import Result
+from core.screen import console, show_scores, timed
 from core.stop import StopOnSignal
 from core.weights import load, settle
 

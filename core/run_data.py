@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,9 @@ from core.contracts import Head
 from core.data import Encoded, encode
 from core.errors import UserError
 from core.formats import UnsuitedError
+from core.groups import epoch, taken
 from core.lint import lint
+from core.own_system import own_system
 from core.plan import Plan
 from core.rows import head_of, prepared, read_rows
 from core.suited import suited
@@ -40,10 +43,12 @@ class Data:
     @property
     def summary(self) -> str:
         """How many rows and tokens, how much of them is learned, and what they were recognised as."""
-        facts = self.train.facts
+        facts, shares = self.train.facts, self.train.shares
+        drawn = "" if shares is None else f" ({epoch(shares):,} drawn in an epoch)"
         return (
-            f"{len(self.train.rows):,} to train, {len(self.validation.rows):,} held out; {facts.tokens:,} tokens, "
-            f"{facts.supervised / max(1, facts.tokens):.1%} of them supervised; format {facts.format}"
+            f"{len(self.train.rows):,} to train{drawn}, {len(self.validation.rows):,} held out; "
+            f"{facts.tokens:,} tokens, {facts.supervised / max(1, facts.tokens):.1%} of them supervised; "
+            f"format {facts.format}"
         )
 
 
@@ -62,8 +67,32 @@ def read(plan: Plan) -> Data:
     _refuse_unused(plan)
     head, encoded, warnings = _encoded(plan)
     train, held_out = encoded
+    if train.shares is not None:
+        _refuse_untaken(train.shares, train.owners)
+    _refuse_too_long(plan, max(train.facts.longest, held_out.facts.longest))
     odd = lint(train.facts, held_out.facts, plan.options.tolerance, plan.options.max_length)
     return Data(head, train, held_out, (*odd, *warnings))
+
+
+def _refuse_untaken(shares: Sequence[float], owners: Sequence[int]) -> None:
+    """A file that is mixed in and never trained on would look as if it were."""
+    for share in sorted(set(shares)):
+        rows = len({owner for owner, other in zip(owners, shares, strict=True) if other == share})
+        if not taken(share, shares.count(share)):
+            raise UserError(
+                f"data.mix: a share of {share:g} takes none of its {rows:,} row{'' if rows == 1 else 's'} in an epoch",
+                f"a share of {math.ceil(100 / rows) / 100:g} or more",
+            )
+
+
+def _refuse_too_long(plan: Plan, longest: int) -> None:
+    """Beyond its context a model has no positions, or none that it was trained with."""
+    longest, context = min(longest, plan.options.max_length), plan.facts.context
+    if 0 < context < longest:
+        raise UserError(
+            f"a row takes {longest:,} tokens, and {plan.config.model.path} was made for {context:,}",
+            f"data.max_length={context}, or raise max_position_embeddings in its config.json if it can take more",
+        )
 
 
 def _refuse_unused(plan: Plan) -> None:
@@ -101,6 +130,8 @@ def _encoded(plan: Plan) -> tuple[Head, list[Encoded], Sequence[str]]:
     try:
         found = encode(ready, plan.objective, plan.tokenizer, plan.options, plan.facts.vocabulary, head, folder)
         warnings = list(plan.objective.check_examples(found[0].examples))
+        if plan.options.system == "" and (own := own_system(plan.tokenizer)):
+            warnings.append(f"data.system is empty, and the chat template has a system message of its own: {own!r}")
         if folder is not None and name is not None:
             kept = data_cache.keep(folder, name, found, {"head": asdict(head), "warnings": warnings})
     finally:

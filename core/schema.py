@@ -146,6 +146,10 @@ def _mistyped(axis: str, error: OmegaConfBaseException, cls: type, node: DictCon
     given: Any = node.get(name)
     if wanted.startswith("list") and not isinstance(given, (ListConfig, DictConfig)):
         return UserError(f"{axis}.{name} is one value where a list is wanted", f"{axis}.{name}=[{given}]")
+    if wanted.startswith("dict") and isinstance(given, str):
+        return UserError(
+            f"{axis}.{name} is one value where several with a name are wanted", f"'{axis}.{name}={{{given}: 1}}'"
+        )
     if isinstance(given, ListConfig) and not wanted.startswith("list"):
         instead = instead_of_several(f"{axis}.{name}", list(given), option)
         return UserError(

@@ -118,6 +118,8 @@ def loaders(
         context.layout = choose_once(plan, model, data, context, applied=True)
     share = weights.percent(number / plan.facts.parameters)
     screen.print(f"  trains {number:,} parameters ({share}), {context.total_steps:,} steps, layout {context.layout}")
+    if plan.options.packing:
+        screen.print(f"  packed {_packed(plan, data, context)}")
     size, pad = plan.options.batch_size, context.pad
     trainer, seed = plan.config.trainer, plan.config.seed
     same, least = bool(trainer.overfit_batches), plan.objective.smallest_batch
@@ -126,6 +128,18 @@ def loaders(
     )
     held_out = data.validation.examples
     return train, batches(held_out, size, context.layout, pad, None, least=least) if len(held_out) else None
+
+
+def _packed(plan: Plan, data: Data, context: RunContext) -> str:
+    """What became of the rows, and how few steps that leaves."""
+    options = plan.options
+    micro = -(-len(context.drawn) // (options.batch_size * ranks(plan.config.trainer)))
+    steps = -(-micro // plan.config.trainer.accumulate_grad_batches)
+    return (
+        f"{len(data.train.examples):,} examples into {len(context.drawn):,} of up to {options.max_length:,} tokens; "
+        f"{min(options.batch_size, len(context.drawn))} of them a batch, "
+        f"{steps:,} step{'' if steps == 1 else 's'} an epoch"
+    )
 
 
 def arguments(plan: Plan) -> dict[str, Any]:

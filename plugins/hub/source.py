@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from core.api import DataSource, Row, UserError
+from core.api import DataSource, Row, UserError, without_filler
 from plugins.hub.commit import newest_commit
 from plugins.hub.options import HubOptions
 from plugins.hub.refusal import refusal
@@ -61,7 +61,7 @@ class Hub(DataSource):
     def _told(self, rows: Iterable[Row], split: str) -> Iterator[Row]:
         """The rows; with streaming, files are opened here, so what is wrong with them shows here."""
         try:
-            yield from rows
+            yield from map(without_filler, rows)
         except Exception as error:  # as above
             raise refusal(error, self.options, split) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import lzma
+import re
 import shlex
 import zipfile
 import zlib
@@ -14,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from core.api import Row, RowError, UserError
+from core.api import Row, RowError, UserError, without_filler
 from plugins.jsonl.containers import STDIN, plainly, suffix_of
 from plugins.jsonl.text import lines, shown, whole
 
@@ -68,7 +69,8 @@ def _object(text: str) -> Row | RowError:
     try:
         row = JSON.decode(text)
     except (ValueError, RecursionError) as error:
-        return RowError("", _not_json(error))
+        python = "; it looks like Python's own form: json.dumps writes JSON" if text.lstrip().startswith("{'") else ""
+        return RowError("", f"{_not_json(error)}{python}")
     return row if isinstance(row, dict) else RowError("", "is not an object")
 
 
@@ -162,8 +164,10 @@ def _csv(file: Path) -> Read:
     blank: list[str] = []
     while (first := next(ended, "")) and not first.strip():
         blank.append(first)
-    # spreadsheets write what the country separates lists with
-    separator = max(",;\t", key=first.count)
+    # spreadsheets write what the country separates lists with, and some of them say which
+    if said := re.fullmatch(r"sep=(.)", first.strip("\ufeff\r\n ")):
+        blank, first = [*blank, "\n"], next(ended, "")
+    separator = said[1] if said else max(",;\t", key=first.count)
     reader = csv.reader(chain(blank, [first], ended), strict=True, delimiter=separator)
     header: Sequence[str] = []
     while True:
@@ -253,7 +257,7 @@ def _batches(batches: Any) -> Read:
     for batch in batches:
         for row in _rows(batch):
             line += 1
-            yield line, row
+            yield line, row if isinstance(row, RowError) else without_filler(row)
 
 
 def _rows(batch: Any) -> Sequence[Row | RowError]:
@@ -283,6 +287,7 @@ def _plain(file: Path) -> Read:
 
 READERS: Mapping[str, Callable[[Path], Read]] = {
     ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
     ".json": _json,
     ".csv": _csv,
     ".tsv": _csv,

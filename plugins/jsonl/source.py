@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from array import array
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,8 @@ from plugins.jsonl.containers import COMPRESSED, STDIN, suffix_of
 from plugins.jsonl.options import FilesOptions
 from plugins.jsonl.readers import READERS, read
 from plugins.jsonl.text import shown
+
+log = logging.getLogger("hooktune")
 
 
 class Named(NamedTuple):
@@ -37,6 +40,7 @@ class Files(DataSource):
         self.options = options
         self.files: dict[str, list[tuple[Path, Named]]] = {}
         self.places: dict[str, tuple[array[int], array[int]]] = {}
+        self.told = False
 
     def rows(self, split: Literal["train", "validation"]) -> Iterator[Row | RowError] | None:
         """All rows; None when no validation file is given.
@@ -48,6 +52,7 @@ class Files(DataSource):
         if not named:
             return None
         self.files[split] = [(file, name) for name in named for file in _checked(name.file, name.key)]
+        self._tell_passed_over()
         return self._rows(split)
 
     def origin(self, split: str, index: int) -> str:
@@ -68,8 +73,18 @@ class Files(DataSource):
         files = [file for name in named for file in _checked(name.file, name.key)]
         if STDIN in files:
             return None
+        self._tell_passed_over()
         stamps = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         return f"{stamps} {self.options.mix}"
+
+    def _tell_passed_over(self) -> None:
+        """What of the folders is not read, once."""
+        named = [] if self.told else [*self._named("train"), *self._named("validation")]
+        self.told = True
+        for name in named:
+            if len(others := _passed_over(Path(name.file).expanduser())):
+                more = f" and {len(others) - 5:,} more" if len(others) > 5 else ""
+                log.warning("%s=%s: not read: %s%s", name.key, name.file, ", ".join(others[:5]), more)
 
     def _named(self, split: str) -> list[Named]:
         o = self.options
@@ -117,7 +132,9 @@ def _found(file: Path, key: str) -> Sequence[Path]:
     if suffix_of(file) not in READERS:
         raise UserError(
             f"{key}={file}: {file.suffix or 'no'} suffix is not known",
-            f"one of {', '.join(READERS)}, or one of them and {', '.join(COMPRESSED)}",
+            "save it as CSV UTF-8"
+            if file.suffix.lower() in (".xlsx", ".xls", ".ods", ".numbers")
+            else f"one of {', '.join(READERS)}, or one of them and {', '.join(COMPRESSED)}",
         )
     if file.stat().st_size == 0:
         raise UserError(f"{key}={file} is empty", f"{_typed(key)} with rows in it")
@@ -138,6 +155,14 @@ def _inside(folder: Path, key: str) -> Sequence[Path]:
     if empty is not None:
         raise UserError(f"{key}={empty} is empty", "fill it, or take it out of the folder")
     return found
+
+
+def _passed_over(folder: Path) -> Sequence[str]:
+    """Names of what is in a folder and no file of rows: folders, and suffixes that are not known."""
+    if not folder.is_dir() or (folder / "state.json").exists():
+        return []
+    seen = [f for f in sorted(folder.iterdir()) if not f.name.startswith(".")]
+    return [f"{f.name}/" if f.is_dir() else f.name for f in seen if f.is_dir() or suffix_of(f) not in READERS]
 
 
 def _near(file: Path, key: str) -> str:

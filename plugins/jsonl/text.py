@@ -70,7 +70,8 @@ def _decoded(raw: bytes, file: Path, line: int) -> str:
                 f"{shown(file)} is {kind}, not what its suffix says", "give it its own suffix, or convert it"
             )
     line += raw[:start].count(b"\n")
-    mend = f"iconv -f {wide or 'LATIN1'} -t UTF-8"
+    # what Windows calls ANSI; where ISO 8859-1 has text in the same bytes it is the same text
+    mend = f"iconv -f {wide or 'WINDOWS-1252'} -t UTF-8"
     if file == STDIN or file.suffix.lower() in COMPRESSED:
         mend += ", before it is piped or packed"
     else:

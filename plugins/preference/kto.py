@@ -61,7 +61,7 @@ class KTO(Objective):
         starts = [start for start in range(0, len(listed), self.options.block) if not start or start + 1 < len(listed)]
         for start, end in zip(starts, [*starts[1:], len(listed)], strict=True):
             block = listed[start:end]
-            given = [row for row in block if row.get("completion")]  # the others are refused when they are encoded
+            given = [row for row in block if _answers(row.get("completion"))]  # encode refuses the others
             for i, row in enumerate(given):
                 before = [*given[:i][::-1], *given[i + 1 :][::-1], row]
                 other = next((one for one in before if one.get("prompt") != row.get("prompt")), before[0])
@@ -161,6 +161,17 @@ def _split(row: Mapping[str, Any]) -> dict[str, Any]:
         return dict(row)
     kept = {key: value for key, value in row.items() if key != "messages"}
     return {**kept, "prompt": messages[:-1], "completion": messages[-1:]}
+
+
+def _answers(completion: Any) -> bool:
+    """Whether an answer is one that another row can be lent: text, or the assistant's last words."""
+    if isinstance(completion, str):
+        return bool(completion.strip())
+    last: Any = completion[-1] if isinstance(completion, list) and completion else None
+    if not isinstance(last, Mapping) or last.get("role") != "assistant":
+        return False
+    content = last.get("content")
+    return bool(last.get("tool_calls")) or (isinstance(content, str) and bool(content.strip()))
 
 
 def _label(value: Any) -> float:

@@ -84,6 +84,11 @@ class KTOOptions(BetaOptions):
         within("objective.desirable_weight", self.desirable_weight, 0)
         within("objective.undesirable_weight", self.undesirable_weight, 0)
         within("objective.block", self.block, 2)
+        if not self.desirable_weight and not self.undesirable_weight:
+            raise UserError(
+                "objective.desirable_weight and undesirable_weight are both 0: nothing is learned",
+                "objective.desirable_weight=1 objective.undesirable_weight=1",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

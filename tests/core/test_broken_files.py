@@ -105,7 +105,7 @@ def test_what_is_wrong_on_standard_input_has_its_line(read, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"prompt": "\xe9"}\n')))
     assert read("data.train=-") == (
         2,
-        "error: stdin:1: is not UTF-8\n  fix: iconv -f LATIN1 -t UTF-8, before it is piped or packed",
+        "error: stdin:1: is not UTF-8\n  fix: iconv -f WINDOWS-1252 -t UTF-8, before it is piped or packed",
     )
 
 

@@ -47,7 +47,7 @@ WRONG = {
     "experiment=small method=full quant=none method.rank=4": "options:",
     "experiment=small data=jsonl data.train=x": "choose the data it was written for",
     "method=full quant=int4": "quant=none, or method=lora",
-    "data=jsonl": "data.train=FILE of .jsonl, .json, .csv, .tsv, .parquet",
+    "data=jsonl": "data.train=FILE of .jsonl, .ndjson, .json, .csv, .tsv, .parquet",
     "data=jsonl data.train=a,b": "or a folder that holds them; add -m for a run each; text is",
     "data=jsonl data.train=[a,b]": "fix: data.train=a 'data.mix={b: 1}', or a folder that holds them\n",
     'data=jsonl data.train="a': "quote it",
@@ -66,6 +66,8 @@ WRONG = {
     "resume": "resume takes one run folder",
     "resume /nowhere": "status.json",
     "generate": "python -m core generate RUN",
+    "generate runs/x hi sistem=y": "did you mean system=y?",
+    "data=jsonl data.train=a data.mix=b.jsonl": "fix: 'data.mix={b.jsonl: 1}'",
     "data shwo": "did you mean data show?",
     "data show --rwos 3": "did you mean --rows?",
     "data show method=lorra": "did you mean method=lora?",
@@ -173,3 +175,12 @@ def test_cfg_job_prints_the_config(cli):
 def test_a_config_error_in_python_is_an_exception():
     with pytest.raises(UserError, match="method=lorra does not exist"):
         core.configure(["method=lorra"])
+
+
+@pytest.mark.parametrize("typed", [["data=my rows.jsonl"], ["my rows.jsonl"], ["data", "show", "my rows.jsonl"]])
+def test_a_file_that_is_typed_by_itself_is_given_its_place(typed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my rows.jsonl").write_text("{}\n")
+    code, err = in_process(typed, capsys)
+    assert code == 2
+    assert "fix: data=jsonl data.train=" in err

@@ -8,11 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import core
 from core.contracts import DataSource, Head, Objective, Tokens
 from core.data import encode
 from core.errors import RowError, UserError
 from core.options import DataOptions
+from core.plan import make_plan
 from core.rows import Rows, prepared, read_rows
+from core.run_data import read
+from core.testing import tiny
 from plugins.preference.kto import KTO
 from plugins.preference.options import KTOOptions
 from plugins.sft.objective import SFT
@@ -410,3 +414,24 @@ def test_a_column_of_a_late_row_is_named():
     rows = [pair() for _ in range(120)]
     train, held_out = read_rows(Listed([*rows, pair(wieght=1)], [pair(contxt=2)]), SFT_, options(), 0)
     assert (train.unused, held_out.unused) == (("wieght",), ("contxt",))
+
+
+@pytest.mark.parametrize(("length", "refused"), [(512, False), (513, True)])
+def test_a_row_beyond_the_models_context_is_refused(tmp_path, monkeypatch, tiny_model, length, refused):
+    """GPT-2 has no position for it, and others none that they were trained with."""
+    monkeypatch.chdir(tmp_path)
+    tiny.write_rows(tmp_path / "rows.jsonl", [{"text": "a " * length}])
+    typed = [
+        "objective=pretrain",
+        f"model.path={tiny_model}",
+        "data=jsonl",
+        "data.train=rows.jsonl",
+        "data.tolerance=1",
+    ]
+    plan = make_plan(core.configure([*typed, f"data.max_length={length}"]))
+    if not refused:
+        assert read(plan).train.facts.longest >= length
+        return
+    with pytest.raises(UserError, match=r"a row takes 513 tokens, and .* was made for 512") as caught:
+        read(plan)
+    assert caught.value.fix.startswith("data.max_length=512, or raise")

@@ -363,3 +363,75 @@ def test_messages_of_a_table_lose_their_empty_keys(encoded):
 def test_a_template_that_knows_no_tools_refuses_their_calls(encoded):
     with pytest.raises(UserError, match="the model's chat template leaves calls of tools out"):
         encoded("sft", CALLS["messages"])
+
+
+# ------------------------------------------------------------------------------------------------ nothing is lost
+def test_a_turn_of_sharegpt_keeps_what_else_it_says():
+    said = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b", "weight": 0, "score": 3}]
+    assert canonical({"conversations": said}, "sharegpt", {})["messages"] == [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b", "weight": 0, "score": 3},
+    ]
+
+
+def test_a_system_column_is_read_beside_messages():
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    row = {"messages": said, "system": "Be brief."}
+    told = [{"role": "system", "content": "Be brief."}, *said]
+    assert canonical(row, "messages", {})["messages"] == told
+    assert canonical({"messages": told, "system": "Be long."}, "messages", {})["messages"] == told
+    assert canonical(row, "messages", {}, system="")["messages"] == said
+    assert Recognised(["messages", "system"], "auto", {}, ["messages|completion"]).unused(row) == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "left", "passed"),
+    [("auto", "messages", ("completion", "prompt")), ("prompt-completion", "completion", ("messages",))],
+)
+def test_of_two_ways_to_say_it_the_formats_own_is_taken_and_the_other_named(wanted, left, passed):
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    row = {"messages": said, "prompt": "c", "completion": "d"}
+    known = Recognised(sorted(row), wanted, {}, ["messages|completion"], {"prompt"})
+    found = known.canonical(row, None)
+    assert left in found
+    assert not set(passed) & set(found)
+    assert known.unused(row) == passed
+
+
+def test_an_objective_that_needs_both_gets_both():
+    row = {"messages": [{"role": "assistant", "content": "b"}], "prompt": "c"}
+    known = Recognised(sorted(row), "auto", {}, ["messages", "prompt"])
+    assert known.canonical(row, None) == row
+    assert known.unused(row) == ()
+
+
+def conversations(start: str) -> dict[str, list[dict[str, str]]]:
+    return {
+        column: [{"role": "user", "content": start}, {"role": "assistant", "content": column}]
+        for column in ("chosen", "rejected")
+    }
+
+
+@pytest.mark.parametrize("prompt", ["What is it?", "\n\nHuman: What is it?\n\nAssistant:", " what", "", None])
+def test_a_prompt_beside_whole_conversations_is_what_they_begin_with(prompt):
+    row = {"prompt": prompt and prompt.replace(" what", "What"), **conversations("What is it? ")}
+    assert canonical(row, "preference", {})["prompt"] == [{"role": "user", "content": "What is it? "}]
+
+
+def test_a_prompt_that_says_otherwise_than_the_conversations_is_refused():
+    with pytest.raises(RowError, match="prompt: is not what chosen and rejected begin with"):
+        canonical({"prompt": "REAL PROMPT", **conversations("OTHER")}, "preference", {})
+
+
+def test_a_mapping_is_for_the_rows_that_have_its_columns():
+    """Files that are mixed may have other columns, whichever comes first."""
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    talk, pair = {"messages": said, "country": "c"}, {"question": "d", "reply": "e"}
+    mapped = {"prompt": "question", "completion": "reply"}
+    for first, second in ((talk, pair), (pair, talk)):
+        known = Recognised(sorted(first), "auto", mapped, ["messages|completion"], {"prompt"})
+        found = [known.canonical(row, None) for row in (first, second)]
+        assert {"prompt": "d", "completion": "e"} in found
+        assert next(row for row in found if "messages" in row)["messages"] == said
+    with pytest.raises(UserError, match="no row that was read has such a column"):
+        Recognised(["question", "other"], "auto", mapped, ["messages|completion"], {"prompt"})

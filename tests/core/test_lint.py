@@ -365,3 +365,44 @@ def test_answers_that_one_row_likes_and_another_does_not_are_counted(tokenizer):
         kto(), tokenizer, options(), 1000, Head(),
     )  # fmt: skip
     assert list(kto().check_examples(found[0].examples))[-1] == "answers labelled both true and false: 1"
+
+
+def test_an_answer_that_cannot_be_used_is_lent_to_no_other_row(tokenizer):
+    rows = labelled(range(6))
+    rows[2]["completion"] = "   "
+    (line,) = (line for line in said(rows, tokenizer=tokenizer, objective=kto()) if line.startswith("skipped"))
+    assert line.startswith("skipped: 1 row to train (16.7%)\n       train row 3: completion: is empty")
+
+
+def test_a_borrowed_answer_that_is_cut_or_counted_is_none_of_the_rows_own(tokenizer):
+    rows = labelled(range(9))
+    plain = encoded_by(kto(), rows, tokenizer)
+    alone = encoded_by(SFT_, [{k: v for k, v in row.items() if k != "label"} for row in rows], tokenizer)
+    assert (plain.tokens, plain.supervised) == (alone.tokens, alone.supervised)
+    for row in rows[::3]:
+        row["completion"] = "long " * 100
+    assert encoded_by(kto(), rows, tokenizer).truncated == 3
+
+
+def encoded_by(objective, rows, tokenizer) -> Facts:
+    sides = [prepared(side, objective) for side in read_rows(Listed(rows), objective, options(holdout=0.0), 0)]
+    return encode(sides, objective, tokenizer, options(), 1000, Head())[0].facts
+
+
+def test_kto_that_learns_from_neither_kind_is_refused():
+    with pytest.raises(UserError, match="both 0: nothing is learned"):
+        KTOOptions(name="kto", beta=0.1, desirable_weight=0.0, undesirable_weight=0.0, block=4)
+
+
+def test_text_that_was_read_in_a_wrong_encoding_is_said(tokenizer):
+    garbled = "“tea” 3 €".encode("cp1252").decode("latin-1")
+    assert said([pair(1), pair(2, completion=garbled)], tokenizer=tokenizer) == [
+        "with control characters (U+0080 to U+009F), as of text read in a wrong encoding: 1 row to train (50.0%), "
+        "first train row 2"
+    ]
+    assert said([pair(1), pair(2, completion="“tea” 3 €")], tokenizer=tokenizer) == []
+
+
+def test_a_role_that_is_misspelt_is_guessed(tokenizer):
+    rows = [pair(1), {"messages": [{"role": "asistant", "content": "a"}]}]
+    assert "did you mean assistant?" in said(rows, tokenizer=tokenizer)[0]

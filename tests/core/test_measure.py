@@ -13,7 +13,7 @@ from rich.console import Console
 import core
 from core.contracts import Score
 from core.measure import measure
-from core.progress import show_scores
+from core.screen import show_scores
 
 
 @pytest.fixture

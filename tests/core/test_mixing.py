@@ -22,7 +22,9 @@ from core.groups import groups, members
 from core.messages import conversation
 from core.micro_batches import order
 from core.options import DataOptions
+from core.plan import make_plan
 from core.rows import read_rows
+from core.run_data import read
 from plugins.sft.objective import SFT
 
 REPOSITORY = Path(__file__).parents[2]
@@ -218,3 +220,19 @@ def test_a_system_message_is_added_kept_or_taken_away(row, system, said):
     (found,) = read_rows(Films([row]), SFT(None), options(system=system), 0)[0].rows
     first = conversation(found)[0]
     assert (first["content"] if first.get("role") == "system" else None) == said
+
+
+def test_a_file_of_which_an_epoch_takes_no_row_is_refused(tmp_path, monkeypatch, tiny_model):
+    monkeypatch.chdir(tmp_path)
+    for name, number in (("one", 6), ("two", 3)):
+        rows = [{"prompt": f"{name} {i}?", "completion": name} for i in range(number)]
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def summary(share: float) -> str:
+        typed = ["method=lora", f"model.path={tiny_model}", "data=jsonl", "data.train=one.jsonl", "data.tolerance=1"]
+        return read(make_plan(core.configure([*typed, f"data.mix={{two.jsonl: {share}}}"]))).summary
+
+    assert summary(0.34).startswith("9 to train (7 drawn in an epoch), 0 held out")
+    with pytest.raises(UserError, match=r"data\.mix: a share of 0\.1 takes none of its 3 rows") as caught:
+        summary(0.1)
+    assert caught.value.fix == "a share of 0.34 or more"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections import Counter
 
@@ -22,6 +23,7 @@ from core.layout import choose
 from core.logprobs import token_logprobs
 from core.micro_batches import batches
 from core.resume import resume
+from core.testing import tiny
 
 MAX_LENGTH = 24
 LENGTHS = [12, 3, 20, 7, 2, 24, 9, 5, 16, 4]
@@ -141,3 +143,16 @@ def test_a_packed_run_that_was_stopped_goes_on_exactly(tmp_path, monkeypatch, ti
     resumed = resume(tmp_path / "stopped")
     steps, again = ([(m["loss"], m["tokens"]) for m in r.metrics if m["split"] == "train"] for r in (whole, resumed))
     assert again == steps
+
+
+def test_what_became_of_the_rows_is_said(tmp_path, monkeypatch, tiny_model, capsys):
+    monkeypatch.chdir(tmp_path)
+    tiny.write_rows(tmp_path / "rows.jsonl", tiny.rows_with(["messages"])[:12])
+    core.train(
+        core.configure([
+            "method=lora", f"model.path={tiny_model}", "data=jsonl", "data.train=rows.jsonl", "data.packing=true",
+            "data.max_length=512", "data.tolerance=1", "metric=none", "trainer.max_steps=1", "trainer.accelerator=cpu",
+        ])
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert re.search(r"  packed 12 examples into \d of up to 512 tokens; \d of them a batch, 1 step an epoch", said)

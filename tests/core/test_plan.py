@@ -149,7 +149,9 @@ def test_a_config_alone_is_enough(tmp_path, rows_jsonl, capsys, quant, dtype, he
     assert said["memory"]["nominal"] / 1e9 == textbook
     assert said["rows"] is None
     command(["plan", *typed, f"data.train={rows_jsonl}", "data.max_length=64"])
-    assert "tokens unknown" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "tokens unknown" in out
+    assert f"warning no weights are in {tmp_path} yet" in out
 
 
 def test_the_screen_says_what_differs_and_no_weight_is_read(usual, tiny_model, tmp_path, capsys):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from core.chat import chat_tokens, reformed
 from core.errors import RowError
+from core.own_system import own_system
 from plugins.sft.objective import SFT
 from plugins.sft.options import SFTOptions
 
@@ -229,3 +230,18 @@ def test_calls_of_tools_are_learned_and_their_results_are_not(templated, name, a
     (called, _), last = learned(tokenizer, chat_tokens(tokenizer, messages, tools=[TOOL]))
     assert called == CALLED[name]
     check(name, tokenizer, [last], [(answer, 1.0)])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("smollm2", "You are a helpful AI assistant named SmolLM, trained by Hugging Face"),
+        ("qwen2_5", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."),
+        ("qwen3", ""),
+        ("gemma", ""),
+        ("gemma3", ""),
+        ("mistral", ""),
+    ],
+)
+def test_a_system_message_of_the_templates_own_is_found(templated, name, said):
+    assert own_system(templated(name)) == said

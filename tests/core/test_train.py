@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 
 import pytest
+import yaml
 
 import core
 from core.errors import UserError
@@ -225,6 +226,26 @@ def test_another_method_than_the_adapters_is_refused(run):
     with pytest.raises(UserError, match="holds an adapter of method lora") as caught:
         run("method=adapters", f"model.path={taught.folder}")
     assert caught.value.fix == "method=lora"
+
+
+def test_an_adapter_that_is_gone_on_from_keeps_its_shape_and_the_new_run_says_so(run):
+    """Whatever was typed would change nothing: the shape is in the weights."""
+    taught = run("method=lora", "method.rank=4", "method.targets=[q_proj]", "trainer.max_steps=1")
+    onward = ["method=lora", "trainer.max_steps=1", f"model.path={taught.folder}"]
+    for typed, said in (("method.rank=16", "with 4"), ("+method.targets=[v_proj]", r"with \['q_proj'\]")):
+        with pytest.raises(UserError, match=said) as caught:
+            run(*onward, typed)
+        assert caught.value.fix.startswith("leave method.")
+    again = run(*onward, "method.rank=4")
+    written = yaml.safe_load((again.folder / "config.yaml").read_text())["method"]
+    assert (written["rank"], written["targets"]) == (4, ["q_proj"])
+    assert json.loads((again.folder / "adapter" / "adapter_config.json").read_text())["r"] == 4
+    third = run("method=lora", "trainer.max_steps=1", f"model.path={again.folder}")
+    assert third.plan.config.options["method"].rank == 4
+    assert (
+        json.loads((third.folder / "plan.json").read_text())["trained"]
+        == json.loads((taught.folder / "plan.json").read_text())["trained"]
+    )
 
 
 def test_load_run_gives_the_same_answers(run):

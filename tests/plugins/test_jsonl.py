@@ -7,6 +7,7 @@ import io
 import json
 import lzma
 import os
+import subprocess
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -414,3 +415,81 @@ def test_what_excel_calls_unicode_is_named(tmp_path):
     with pytest.raises(UserError) as caught:
         list(source(tmp_path / "rows.csv").rows("train"))
     assert "iconv -f UTF-16" in caught.value.fix
+
+
+CALLS = [
+    {"name": "weather", "arguments": {"city": "Oslo", "content": None}},
+    {"name": "add", "arguments": {"x": 1, "y": [{"z": 3}]}},
+]
+
+
+def called(arguments: dict) -> dict:
+    """A row with a call of a tool, as JSON has it: nothing in it is null but what has to be."""
+    name = arguments["name"]
+    given = {key: value for key, value in arguments["arguments"].items() if value is not None}
+    tool = {
+        "type": "function",
+        "function": {"name": name, "parameters": {"properties": {key: {"type": "string"} for key in given}}},
+    }
+    call = {"type": "function", "function": {"name": name, "arguments": given}}
+    said = [{"role": "user", "content": name}, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    return {"messages": said, "tools": [tool]}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_calls_of_tools_from_a_table_are_those_of_the_json(tmp_path, kind):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [called(call) for call in CALLS]
+    table = pa.Table.from_pylist(rows)
+    assert any(
+        "x" in row["tools"][0]["function"]["parameters"]["properties"] for row in table.to_pylist()[:1]
+    )  # filler
+    file = tmp_path / f"rows.{kind}"
+    if kind == "parquet":
+        pq.write_table(table, file)
+    else:
+        with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+    found, _ = read(file)
+    assert found == rows
+
+
+def test_what_of_a_folder_is_not_read_is_said_once(tmp_path, caplog):
+    write(tmp_path / "a.jsonl", lines(ONE))
+    write(tmp_path / "b.ndjson", lines(TWO))
+    assert list(source(tmp_path).rows("train")) == [ONE, TWO]
+    assert caplog.text == ""
+    (tmp_path / "more").mkdir()
+    write(tmp_path / "notes.md", "none")
+    files = source(tmp_path)
+    files.fingerprint()
+    assert list(files.rows("train")) == [ONE, TWO]
+    assert [record.message for record in caplog.records] == [f"data.train={tmp_path}: not read: more/, notes.md"]
+
+
+def test_a_table_that_says_how_it_is_separated_is_read_so(tmp_path):
+    file = write(tmp_path / "rows.csv", 'sep=;\nprompt;completion\n"a,b,c,d";é\n', newline="\r\n", bom=True)
+    assert read(file) == ([{"prompt": "a,b,c,d", "completion": "é"}], ["3"])
+
+
+def test_the_advice_for_what_windows_calls_ansi_keeps_its_text(tmp_path):
+    text = "prompt,completion\n“tea”,3 €\n"
+    (tmp_path / "ansi.csv").write_bytes(text.encode("cp1252"))
+    with pytest.raises(UserError, match="is not UTF-8") as caught:
+        read(tmp_path / "ansi.csv")
+    subprocess.run(["bash", "-c", caught.value.fix], cwd=tmp_path, check=True)
+    assert (tmp_path / "utf8.csv").read_text(encoding="utf-8") == text
+
+
+def test_python_that_was_printed_is_told_from_json(tmp_path):
+    (row,) = read(write(tmp_path / "rows.jsonl", "{'prompt': 'a', 'completion': 'b'}\n"))[0]
+    assert str(row).endswith("it looks like Python's own form: json.dumps writes JSON")
+
+
+def test_a_spreadsheet_is_to_be_saved_as_text(tmp_path):
+    write(tmp_path / "rows.xlsx", "x")
+    with pytest.raises(UserError) as caught:
+        source(tmp_path / "rows.xlsx").rows("train")
+    assert caught.value.fix == "save it as CSV UTF-8"

@@ -411,7 +411,7 @@ def test_a_whole_run_goes_on_from_its_folder_and_answers(tiny_model, tmp_path, r
     assert torch.equal(output(again.model), output(first.model))
     with again.plan.method.using(again.model, ()):
         assert not torch.equal(output(again.model), output(first.model))
-    second = train(first.folder, "metric=loss", "method.bottleneck=8")
+    second = train(first.folder, "metric=loss")
     assert second.before.value == pytest.approx(first.after.value)
     assert second.after.value < second.before.value
 

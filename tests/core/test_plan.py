@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +155,20 @@ def test_a_config_alone_is_enough(tmp_path, rows_jsonl, capsys, quant, dtype, he
     out = capsys.readouterr().out
     assert "tokens unknown" in out
     assert f"warning no weights are in {tmp_path} yet" in out
+
+
+def test_lightning_is_not_waited_for(usual, tmp_path):
+    """It trains nothing, and importing that takes seconds."""
+    script = (
+        "import sys; from core.cli import command\nassert command(sys.argv[1:]) == 0\n"
+        "assert 'peft' in sys.modules and 'lightning' not in sys.modules"
+    )
+    typed = ["plan", *usual, "method=lora"]
+    cache = {"HOOKTUNE_CACHE": str(tmp_path)}  # a plan that was kept would bring neither
+    done = subprocess.run(
+        [sys.executable, "-c", script, *typed], capture_output=True, text=True, env=os.environ | cache
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_screen_says_what_differs_and_no_weight_is_read(usual, tiny_model, tmp_path, capsys):

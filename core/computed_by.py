@@ -10,7 +10,7 @@ from core.cache import code_of, computing, stamp
 from core.contracts import Head
 from core.plan import Plan
 
-PARTS = {"loader": "loader", "quant": "quantizer", "method": "method", "objective": "objective"}
+PARTS = {"loader": "loader", "quant": "quantizer", "method": "method", "objective": "objective", "metric": "metric"}
 """Axis -> its attribute of a plan."""
 
 

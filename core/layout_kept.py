@@ -26,7 +26,9 @@ from core.plan import Plan
 from core.run_data import Data
 
 
-def choose_once(plan: Plan, model: nn.Module, data: Data, context: RunContext, applied: bool) -> Layout:
+def choose_once(
+    plan: Plan, model: nn.Module, data: Data, context: RunContext, applied: bool, keep: bool = True
+) -> Layout:
     """``core.layout.choose``, or what it found for an earlier run.
 
     Only what needs no warning is kept: where rows must be padded, or the model makes its logits in a way of its own,
@@ -34,13 +36,15 @@ def choose_once(plan: Plan, model: nn.Module, data: Data, context: RunContext, a
 
     Args:
         plan: The run's.
-        model: As ``plan`` loads it; its attention is exchanged where that helps.
+        model: Its attention is exchanged where that helps.
         data: Its longest and shortest examples are tried.
         context: The run's.
         applied: Whether the method was applied.
+        keep: Whether ``model`` is as ``plan`` loads it; else it is looked at anew, and nothing is kept.
     """
     examples = data.train.examples
-    file = None if must_be_padded(plan.method, data.head) else _file(plan, data, context, applied)
+    keep = keep and not must_be_padded(plan.method, data.head)
+    file = _file(plan, data, context, applied) if keep else None
     if file is not None and (known := _read(file)) is not None:
         layout, ending = known
         if layout == "masked" or attention.install(model):

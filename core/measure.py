@@ -6,13 +6,15 @@ import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from torch import nn
 
-from core.cache import cache_folder, code_of, computing, name_of, note_down, stamp
+from core.cache import cache_folder, name_of, note_down
+from core.computed_by import computed_by
 from core.context import RunContext
 from core.contracts import Row, Score
 from core.devices import first
@@ -67,9 +69,9 @@ def measure_before(
 
     Not with an adapter to go on from, nor of weights that are in no folder and so may be others later.
     """
-    if plan.metric is None or not rows or plan.start.adapter is not None or not stamp(plan.facts.path):
+    unkept = plan.metric is None or not rows or plan.start.adapter is not None
+    if unkept or (file := _file(plan, rows, context)) is None:
         return measure(plan, model, rows, context, screen, "before")
-    file = cache_folder() / "before" / f"{_key(plan, rows)}.json"
     with suppress(OSError, ValueError, TypeError, KeyError):  # there is none, or a damaged one
         known = Score.of_plain(json.loads(file.read_text(encoding="utf-8")))
         screen.print("before  [dim]measured by an earlier run[/dim]")
@@ -80,20 +82,15 @@ def measure_before(
     return score
 
 
-def _key(plan: Plan, rows: Sequence[Row]) -> str:
-    config = plan.config
-    made = {"loader": plan.loader, "quant": plan.quantizer, "objective": plan.objective, "metric": plan.metric}
-    parts = {
-        axis: [code_of(part), config.offers[axis].version, asdict(config.options[axis])] for axis, part in made.items()
-    }
+def _file(plan: Plan, rows: Sequence[Row], context: RunContext) -> Path | None:
+    """Named after all that the value depends on; None where that cannot be known."""
+    by = computed_by(plan, context.head, context.device.type, ("loader", "quant", "objective", "metric"))
+    if by is None:
+        return None
     what: Mapping[str, Any] = {
-        "model": [asdict(plan.start.model), stamp(plan.facts.path)],
-        "parts": parts,
+        **by,
         "max_length": plan.options.max_length,
         "template": plan.tokenizer.chat_template,
         "rows": list(rows),
-        "core": code_of(plan),
-        "packages": computing(),
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
     }
-    return name_of(what)
+    return cache_folder() / "before" / f"{name_of(what)}.json"

@@ -18,7 +18,6 @@ from core.cache import cache_folder, name_of, note_down
 from core.computed_by import computed_by
 from core.context import RunContext
 from core.contracts import Example, Objective
-from core.layout import choose
 from core.layout_kept import choose_once, digest
 from core.logprobs import token_logprobs
 from core.plan import Plan
@@ -50,11 +49,7 @@ def reference(
     if type(plan.objective).reference is Objective.reference:
         return
     # what is measured before lies in it, too
-    if keep:
-        layout = choose_once(plan, model, data, context, applied=False)
-    else:
-        layout = choose(model, plan.method, data.head, data.train.examples, context.pad)
-    context.layout = layout
+    layout = context.layout = choose_once(plan, model, data, context, applied=False, keep=keep)
     train, held_out = data.train.examples, data.validation.examples
     asked = [(train, True), (held_out, False), *([(held_out, True)] if plan.config.trainer.limit_val_batches else [])]
     files = [_file(plan, data, context, layout, *one) if keep else None for one in asked]

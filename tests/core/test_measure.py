@@ -112,7 +112,7 @@ def test_the_value_before_is_measured_again_for_anything_else(measured_before, t
     weights = load_file(tmp_path / "model" / "model.safetensors")
     save_file({k: 2 * v for k, v in weights.items()}, tmp_path / "model" / "model.safetensors", {"format": "pt"})
     assert measured_before(), "another model in the same place"
-    monkeypatch.setattr("core.measure.code_of", lambda part: ["edited"])
+    monkeypatch.setattr("core.computed_by.code_of", lambda part: ["edited"])
     assert measured_before(), "a part whose code was changed"
 
 

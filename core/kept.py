@@ -1,6 +1,7 @@
 """What a training step keeps for its way back, counted without computing anything.
 
-The forward runs on tensors without data; autograd says what it would save. Whatever a method adds is seen as it is.
+The forward runs on tensors without data; autograd says what it would save. Whatever a method adds is seen as it is. Of
+blocks that are alike the first three are run: each further one keeps what the third one did.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch._subclasses.fake_tensor import (
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from core import checkpointing, logprobs
+from core.alike import alike, only
 from core.batch import LaidOut
 from core.contracts import Objective
 from core.ending import candidates
@@ -61,12 +63,21 @@ def kept_bytes(
     model.train()
     shapes = _without_data(batch, mode)
 
-    def counted(holding: Sequence[nn.Module]) -> int:
+    def all_run(holding: Sequence[nn.Module]) -> int:
         autocast = torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
         with _counting(model, holding) as kept, mode, autocast:
             loss = _loss(model, objective, shapes)
         del loss
         return sum(storage.nbytes() for storage in kept.values())
+
+    def counted(holding: Sequence[nn.Module]) -> int:
+        if (blocks := alike(model, holding)) is None:
+            return all_run(holding)
+        with only(blocks, 2):  # the first may keep less: nothing before it may be trained
+            two = all_run(holding)
+        with only(blocks, 3):
+            three = all_run(holding)
+        return three + (len(blocks) - 3) * (three - two)
 
     if not (blocks := checkpointing.again(model)):
         return counted(holding)

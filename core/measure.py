@@ -18,6 +18,7 @@ from core.computed_by import computed_by
 from core.context import RunContext
 from core.contracts import Row, Score
 from core.devices import first
+from core.memory import give_back
 from core.plan import Plan
 from core.returned import returned
 from core.screen import timed
@@ -34,6 +35,7 @@ def measure(
         return None
     modes = {module: module.training for module in model.modules()}
     model.eval()
+    give_back()
     try:
         with torch.no_grad(), _contiguous_head(model), timed(screen, when):
             found = plan.metric.measure(model, rows[: plan.config.options["metric"].rows], context)
@@ -41,6 +43,7 @@ def measure(
     finally:
         for module, mode in modes.items():
             module.training = mode
+        give_back()
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class PeakMemory:
         cuda = _cuda()
         if cuda is not None:
             cuda.reset_peak_memory_stats()
-        _give_back()
+        give_back()
         self._before = psutil.Process().memory_info().rss
         with suppress(OSError):  # a container may forbid it
             (_PROC / "clear_refs").write_text("5")
@@ -50,8 +50,12 @@ class PeakMemory:
         return max(0, _resident_peak() - self._before)
 
 
-def _give_back() -> None:
-    """What an earlier run of the process freed goes to the system: reused, it would count for nothing."""
+def give_back() -> None:
+    """What was freed goes to the system.
+
+    Kept for what comes, it would not count when an earlier run of the process had it, and lies beside what comes where
+    that is of other sizes.
+    """
     gc.collect()
     with suppress(OSError, AttributeError):  # glibc's alone
         ctypes.CDLL(None).malloc_trim(0)

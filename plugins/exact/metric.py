@@ -36,7 +36,8 @@ class Exact(Metric):
         order = sorted(range(len(asked)), key=lambda i: len(asked[i][0]))
         given = [""] * len(rows)
         size = self.options.batch_size
-        for start in range(0, len(order), size):
+        # the longest first: what does not fit fails at once, and the others fit into what those freed
+        for start in reversed(range(0, len(order), size)):
             some = order[start : start + size]
             for i, text in zip(some, _answers(model, [asked[i] for i in some], context.tokenizer), strict=True):
                 given[i] = text

@@ -74,13 +74,14 @@ def test_prompts_are_padded_on_the_left_and_the_tokenizer_stays_as_it_was(contex
     before = (context.tokenizer.padding_side, context.tokenizer.pad_token)
     parrot = Parrot(context.tokenizer, "two")
     exact(2).measure(parrot, rows(("long " * 9, "two"), ("a", "two"), ("bb", "x")), context)
-    first, second = parrot.calls
-    assert first["mask"].sum(1).tolist() == sorted(first["mask"].sum(1).tolist())
+    longest, others = parrot.calls
+    assert longest["mask"].sum() > others["mask"].sum(1).max()
+    assert others["mask"].sum(1).tolist() == sorted(others["mask"].sum(1).tolist())
     for call in parrot.calls:
         assert call["mask"][:, -1].all()
         assert (call["ids"][call["mask"] == 0] == context.tokenizer.pad_token_id).all()
         assert (call["do_sample"], call["use_cache"]) == (False, True)
-    assert second["mask"].shape[0] == 1
+    assert (longest["mask"].shape[0], others["mask"].shape[0]) == (1, 2)
     assert (context.tokenizer.padding_side, context.tokenizer.pad_token) == before
 
 

@@ -28,7 +28,7 @@ WHAT = [
 WITHIN = 0.2
 """How far a prediction may be from what is measured."""
 
-BATCHES, LENGTHS, STEPS = (4, 8), (128, 512), 3
+BATCHES, LENGTHS, STEPS = (4, 8), (128, 512), 6
 
 
 def overrides(what: tuple[str, ...], batch: int, length: int, rows: Path) -> list[str]:
@@ -48,17 +48,18 @@ def core(*words: str) -> str:
 
 
 def main() -> int:
-    """Predict, train three steps, compare."""
+    """Predict, train some steps, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", type=Path, default=PAGE, help="where the section is written")
     page: Path = parser.parse_args().page
     lines: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder:
-        rows = Path(folder) / "rows.jsonl"
-        few = json.loads(demo_rows("alpaca_en_demo").read_text(encoding="utf-8"))[: STEPS * max(BATCHES)]
-        rows.write_text("".join(json.dumps(row) + "\n" for row in few), encoding="utf-8")
+        every = json.loads(demo_rows("alpaca_en_demo").read_text(encoding="utf-8"))
+        rows = {batch: Path(folder) / f"rows-{batch}.jsonl" for batch in BATCHES}
+        for batch, file in rows.items():  # as many as are trained on: the largest micro-batch is one of them
+            file.write_text("".join(json.dumps(row) + "\n" for row in every[: STEPS * batch]), encoding="utf-8")
         for what, batch, length in product(WHAT, BATCHES, LENGTHS):
-            typed = overrides(what, batch, length, rows)
+            typed = overrides(what, batch, length, rows[batch])
             predicted = json.loads(core("plan", *typed, "--json"))
             run = Path(folder) / "-".join(map(str, (*what, batch, length)))
             core(*typed, f"run.dir={run}")

@@ -18,7 +18,7 @@ TERMS = {
     "activations": "kept for the way back, of {tokens:,} tokens",
     "logits": "of a slice of the vocabulary",
     "file": "pages of the weights' file, which the system may take back",
-    "runtime": "libraries and threads",
+    "runtime": "libraries, threads, and what the heap leaves empty",
 }
 """Term of ``core.forecast.Memory`` -> what it is."""
 

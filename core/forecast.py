@@ -26,7 +26,7 @@ from core.weights import on_gpu, trainable
 RUNTIME = 150_000_000
 """Bytes that libraries take when a model is loaded and trained: code, threads' buffers."""
 
-HOLES = 0.1
+HOLES = 0.2
 """Share of the activations that a CPU's heap leaves empty between them after some steps of other lengths."""
 
 

@@ -28,7 +28,7 @@ WHAT = [
 WITHIN = 0.2
 """How far a prediction may be from what is measured."""
 
-BATCHES, LENGTHS, STEPS = (4, 8), (128, 512), 8
+BATCHES, LENGTHS, STEPS = (4, 8), (128, 512), 6
 
 
 def overrides(what: tuple[str, ...], batch: int, length: int, rows: Path) -> list[str]:

@@ -42,8 +42,8 @@ def foretell(plan: Plan, data: Data) -> Planned | None:
         what = f"{type(error).__name__}: {shortened(str(error))}"
         log.warning("the memory that this will take could not be counted: %s", what)
         return None
-    total, there = found.memory["total"], found.memory["there"]
-    if total > there:
+    needed, there = found.needed, found.memory["there"]
+    if needed > there:
         fix = f"python -m core plan --fit={there // 10**9}GB says what fits"
-        log.warning("about %s of memory are needed, and there are %s; %s", gigabytes(total), gigabytes(there), fix)
+        log.warning("about %s of memory are needed, and there are %s; %s", gigabytes(needed), gigabytes(there), fix)
     return found

@@ -50,18 +50,18 @@ def proposals(planned: Callable[[Sequence[str]], Planned], config: Config, limit
     """
     typed = config.overrides
     now = planned(typed)
-    least = now.memory["total"]
-    yield f"{gigabytes(now.memory['total']):>9}  as it is{'' if least > limit else ', which fits'}"
+    least = now.needed
+    yield f"{gigabytes(now.needed):>9}  as it is{'' if least > limit else ', which fits'}"
     if least <= limit:
         return
     fits = False
     for family in _families(config):
         for change in family:
-            total = planned([*_without(typed, change), *change]).memory["total"]
-            least = min(least, total)
-            if total <= limit:
+            needed = planned([*_without(typed, change), *change]).needed
+            least = min(least, needed)
+            if needed <= limit:
                 fits = True
-                yield f"{gigabytes(total):>9}  {' '.join(change)}"
+                yield f"{gigabytes(needed):>9}  {' '.join(change)}"
                 break
     if not fits:
         raise UserError(

@@ -43,7 +43,7 @@ def lines(found: Planned) -> Iterator[str]:
         if found.memory[term]:
             yield f"  {term:<12}{gigabytes(found.memory[term]):>9}  {what.format(**steps)}"
     there = found.memory["there"]
-    fits = "" if found.memory["total"] < there else ": too little"
+    fits = "" if found.needed < there else ": too little"
     yield f"  {'total':<12}{gigabytes(found.memory['total']):>9}  of {gigabytes(there)}{fits}"
     yield f"  {'nominal':<12}{gigabytes(found.memory['nominal'], 1):>9}  what textbooks say of the weights alone"
     new = untried(found.verdicts)

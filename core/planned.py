@@ -34,6 +34,11 @@ class Planned:
     warnings: Sequence[str]
     differs: Mapping[str, Any]
 
+    @property
+    def needed(self) -> int:
+        """Bytes that must be there: of the total, pages of a file are what the system may take back."""
+        return self.memory["total"] - self.memory["file"]
+
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)

@@ -28,7 +28,8 @@ def usual(tiny_model: Path, rows_jsonl: Path) -> list[str]:
 
 def total(typed: list[str], capsys: pytest.CaptureFixture[str]) -> int:
     assert command(["plan", *typed, "--json"]) == 0
-    return json.loads(capsys.readouterr().out)["memory"]["total"]
+    memory = json.loads(capsys.readouterr().out)["memory"]
+    return memory["total"] - memory["file"]
 
 
 def test_a_table_of_ranks_counts_what_peft_makes(usual, capsys):
@@ -159,6 +160,19 @@ def test_a_run_keeps_its_plan_beside_what_it_took(usual, tmp_path):
     assert said["trained"]["parameters"] == sum(p.numel() for p in result.model.parameters() if p.requires_grad)
     assert result.lock["verdicts"] == said["verdicts"]
     assert set(said["verdicts"].values()) == {"tested"}
+
+
+def test_pages_of_a_file_are_not_what_must_be_there(usual, capsys, monkeypatch):
+    """A base that is quantized while it is read leaves its file mapped: those pages go when the memory is wanted."""
+    typed = [*usual, "method=lora", "quant=int4"]
+    assert command(["plan", *typed, "--json"]) == 0
+    memory = json.loads(capsys.readouterr().out)["memory"]
+    assert memory["file"] > 0
+    needed = memory["total"] - memory["file"]
+    for seed, there in enumerate((needed + 1, needed - 1)):
+        monkeypatch.setattr("core.planning._there", lambda _plan, there=there: there)
+        assert command(["plan", *typed, f"run.dir=made-{seed}"]) == 0  # another plan, of the same run
+        assert ("too little" in capsys.readouterr().out) == (there < needed)
 
 
 def test_what_cannot_be_counted_is_said_and_trained(usual, tmp_path, monkeypatch, caplog):

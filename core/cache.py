@@ -97,8 +97,10 @@ def code_at(module: str) -> list[str]:
 
 
 def _beside(file: Path, module: str) -> list[Path]:
-    """The whole package of a stranger's module, the folder of one of ours."""
+    """The whole package of a stranger's module, the folder of one of the core, that of a plugin with all below it."""
     package, *inside = module.split(".")
+    if package == "plugins" and len(inside) > 1:
+        return list(file.parents[len(inside) - 2].rglob("*.py"))
     if package in OURS or not inside:
         return list(file.parent.glob("*.py")) if inside else [file]
     return list(file.parents[len(inside) - 1].rglob("*.py"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -73,7 +74,8 @@ def made_of(run: Result) -> dict[str, str]:
     found |= {f"package {name}": str(version) for name, version in lock["packages"].items()}
     found |= {"python": lock["python"], "cpu": lock["machine"]["cpu"], "gpus": ", ".join(lock["machine"]["gpus"])}
     found |= {f"{side} rows": digest[:12] for side, digest in lock["data"]["rows"].items()}
-    return found | {"weights": " ".join(sorted(lock["model"]["sha256"].values()))[:12], "state": run.status["state"]}
+    files = " ".join(sorted(lock["model"]["sha256"].values()))
+    return found | {"weights": hashlib.sha256(files.encode()).hexdigest()[:12], "state": run.status["state"]}
 
 
 def _config(file: Path) -> Mapping[str, Any]:

@@ -491,7 +491,9 @@ class Score:
             >>> Score.of_plain(asdict(score)) == score
             True
         """
-        known: dict[str, Any] = {**values, "also": tuple(cls.of_plain(one) for one in values.get("also", ()))}
+        infinite = {"low": float("-inf"), "high": float("inf")}  # of one row; JSON has none
+        ends = {end: far for end, far in infinite.items() if values[end] is None}
+        known: dict[str, Any] = {**values, **ends, "also": tuple(cls.of_plain(one) for one in values.get("also", ()))}
         return cls(**known)
 
     def shown(self, value: float) -> str:

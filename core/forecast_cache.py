@@ -10,10 +10,11 @@ from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
-from core.cache import cache_folder, code_of, name_of, note_down
+from core.cache import cache_folder, code_of, name_of, note_down, stamp
 from core.forecast import Forecast, Memory, forecast
 from core.plan import Plan
 from core.run_data import Data
+from core.weights import on_gpu
 
 PACKAGES = ("torch", "transformers", "peft", "lightning", "bitsandbytes")
 """Whose version changes what a step keeps."""
@@ -43,7 +44,8 @@ def key(plan: Plan, data: Data) -> str:
         "parts": [[axis, config.offers[axis].version, config.offers[axis].part.name] for axis in axes],
         "options": [[axis, asdict(config.options[axis])] for axis in axes],
         "code": [code_of(thing) for thing in (plan.method, plan.quantizer, plan.objective, plan.loader, plan.optim)],
-        "model": [str(plan.facts), asdict(plan.start.model), str(plan.start.adapter)],
+        "model": [str(plan.facts), stamp(plan.facts.path), asdict(plan.start.model), str(plan.start.adapter)],
+        "gpu": on_gpu(plan),
         "rows": [data.train.facts.digest, asdict(data.head), _digest(data.train.lengths)],
         "run": [config.seed, asdict(config.trainer)],
         "core": code_of(data),

@@ -116,15 +116,16 @@ def _discard(_value: object) -> None:
 
 
 def _loss(model: nn.Module, objective: Objective, batch: LaidOut) -> Any:
-    if type(objective).reference is not Objective.reference:
-        with torch.no_grad():
-            batch = replace(batch, numbers={**batch.numbers, **objective.reference(token_logprobs(model, batch))})
     try:
+        if type(objective).reference is not Objective.reference:
+            with torch.no_grad():
+                batch = replace(batch, numbers={**batch.numbers, **objective.reference(token_logprobs(model, batch))})
         return objective.loss(model, batch)
     except (
         DataDependentOutputException,
         DynamicOutputShapeException,
-        KeyError,
+        LookupError,
+        ValueError,
     ):  # it reads a number, or a sequence that nobody could encode
         return token_logprobs(model, batch).logprobs_N.sum()
 

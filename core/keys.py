@@ -48,6 +48,8 @@ class Keys:
         """
         key, line = override.key_or_group, override.input_line or ""
         if key.split(".")[0] == "hydra" or key.startswith("hydra/"):
+            if key in ("hydra/launcher", "hydra/sweeper") and not self.multirun:
+                raise UserError(f"{line} is for several runs", "add -m, or leave it out")
             return line
         if override.package is not None:
             raise UserError(f"{line}: a key cannot be placed elsewhere", f"{key}=VALUE")

@@ -56,7 +56,8 @@ def _failed(code: int, said: str) -> UserError:
     if code == KILLED or any(sign in said.lower() for sign in SIGNS):
         return UserError("the probe ran out of memory", "python -m core plan --fit=SIZE with the same overrides")
     what = [line for line in said.splitlines() if line.strip()] or [f"it ended with exit code {code}"]
-    return UserError(f"the probe failed: {what[0 if code == 2 else -1]}", "run it without --probe to see all of it")
+    first = what[0 if code == 2 else -1].removeprefix("error: ")
+    return UserError(f"the probe failed: {first}", "python -m core with the same overrides says all of it")
 
 
 def lines(found: Mapping[str, Any], planned: Planned) -> Iterator[str]:

@@ -14,6 +14,7 @@ from core.choices import default_choices
 from core.compose import Config
 from core.contracts import Head, Tokens
 from core.data import Encoded
+from core.devices import ranks
 from core.forecast import forecast
 from core.forecast_cache import forecast_once
 from core.hydra_app import compose_tree, plain
@@ -61,7 +62,7 @@ def planned(plan: Plan, data: Data | None = None) -> Planned:
         }
         if known
         else None,
-        steps={"steps": found.steps, "examples": plan.options.batch_size, "tokens": found.tokens},
+        steps={"steps": found.steps, "examples": _a_step(plan), "tokens": found.tokens},
         verdicts=of_pairs(plan.config.offers),
         memory={
             **asdict(found.memory),
@@ -84,10 +85,14 @@ def _missing(folder: Path) -> Iterator[str]:
 
 
 def _unknown(plan: Plan) -> Data:
-    """One micro-batch of the longest examples there may be: without a tokenizer rows cannot be encoded."""
+    """One micro-batch of the longest examples there may be: without a tokenizer rows cannot be encoded.
+
+    An example of an objective that compares answers has a sequence for each of them.
+    """
     length = plan.options.max_length
-    examples = [{"completion": Tokens([0] * length, [1.0] * length)}] * plan.options.batch_size
-    return Data(Head(), Encoded(examples, lengths=[length] * len(examples)), Encoded())
+    names = sorted(plan.objective.columns & {"chosen", "rejected"}) or ["completion"]
+    examples = [{name: Tokens([0] * length, [1.0] * length) for name in names}] * plan.options.batch_size
+    return Data(Head(), Encoded(examples, lengths=[length * len(names)] * len(examples)), Encoded())
 
 
 def nominal(parameters: int, bits: float) -> int:
@@ -114,9 +119,16 @@ def _file(plan: Plan, trained: int) -> int:
     return 4 * trained if plan.method.saves == "adapter" else plan.dtype.itemsize * plan.facts.parameters
 
 
+def _a_step(plan: Plan) -> int:
+    """Examples, or what packing made of them, that one optimizer step sees."""
+    trainer = plan.config.trainer
+    return plan.options.batch_size * trainer.accumulate_grad_batches * ranks(trainer)
+
+
 def _square(plan: Plan) -> dict[str, int] | None:
     """Side of the largest square layer, and the parameters of two matrices of the method's rank on it."""
-    rank = getattr(plan.config.options["method"], "rank", None)
+    adds = "adapter" in plan.config.offers["method"].part.provides
+    rank = getattr(plan.config.options["method"], "rank", None) if adds else None
     sides = [inputs for inputs, outputs in plan.facts.linears.values() if inputs == outputs]
     return {"side": max(sides), "rank": rank, "parameters": 2 * rank * max(sides)} if sides and rank else None
 

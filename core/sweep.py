@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -59,13 +60,24 @@ def sweep(typed: Sequence[str]) -> int:
     try:
         with table.alone():
             run_hydra(["-m", *kept, *own], registry, Task(table, jobs, without, registry))
-    except ValueError as error:  # a sweeper that has no value to choose by
-        if not as_it_goes or any(job.after is not None for job in table.jobs()):
-            raise
-        raise UserError(f"no job gave a value to choose by: {error}", "see what they printed above") from error
+    except UserError:
+        raise
+    except Exception as error:  # of a launcher or a sweeper: what goes wrong in a job stays in it
+        raise _of_hydras(error, table, as_it_goes) from error
     finally:
         done = close(table)
     return 0 if len(done) >= max(len(jobs), 1) and all(job.state == "done" for job in done) else 1
+
+
+def _of_hydras(error: Exception, table: SweepTable, as_it_goes: bool) -> UserError:
+    """What a launcher or a sweeper could not do."""
+    ran = table.jobs()
+    if as_it_goes and ran and all(job.after is None for job in ran):
+        return UserError(f"no job gave a value to choose by: {error}", "see what they printed above")
+    what = f"the {'sweeper' if as_it_goes else 'launcher'} failed: {type(error).__name__}: {shortened(str(error), 300)}"
+    again = f"python -m core sweep resume {shlex.quote(str(table.folder))}"
+    kinds = "hydra.sweeper and the values to choose from" if as_it_goes else "hydra.launcher"
+    return UserError(what, again if ran and not as_it_goes else f"mend what was typed for {kinds}")
 
 
 def _say_what_is_planned(configs: Sequence[Config]) -> None:
@@ -147,11 +159,12 @@ def _choices(lines: Sequence[str], intervals: bool = False) -> list[list[str]]:
         if _hydras(line):
             continue
         try:
-            choices.append(
-                [f"{override.get_key_element()}={value}" for value in _values(override, intervals)] or [line]
-            )
+            values = [f"{override.get_key_element()}={value}" for value in _values(override, intervals)]
         except HydraException as error:
             raise UserError(f"{line}: {translate(error).what}", f"{override.key_or_group}=A,B,C") from error
+        if override.is_sweep_override() and not values:
+            raise UserError(f"{line} gives no job", f"{override.key_or_group}=A,B,C, or a range that has values")
+        choices.append(values or [line])
     return choices
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,7 +46,10 @@ class Group:
         if len(values) > 1:
             return of_mean(values)
         after = next((line for line in logged(folder, self.jobs[0]) if line["split"] == "after"), None)
-        return (self.value, self.value) if after is None else (after["low"], after["high"])
+        if after is None:
+            return self.value, self.value
+        low, high = after["low"], after["high"]  # null where one row has no interval
+        return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def grouped(jobs: Sequence[Job]) -> list[Group]:
@@ -77,7 +81,8 @@ def over_seeds(folder: Path, jobs: Sequence[Job]) -> list[list[str]]:
         for group in groups:
             low, high = group.interval(folder)
             seconds, memory = group.mean("seconds"), group.mean("peak_memory") / 1e9
-            lines.append([group.name, metric, f"{group.value:.4g}", f"{low:.4g} to {high:.4g}", str(len(group.jobs)),
+            interval = f"{low:.4g} to {high:.4g}" if len(group.jobs) > 1 else "one seed"
+            lines.append([group.name, metric, f"{group.value:.4g}", interval, str(len(group.jobs)),
                           f"{seconds:.4g}", f"{memory:.2f} GB"])  # fmt: skip
     return lines
 

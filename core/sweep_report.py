@@ -115,6 +115,7 @@ def _scatter(folder: Path, groups: Sequence[Group], metric: str) -> str:
         low, high = group.interval(folder)
         seconds, memory = group.mean("seconds"), group.mean("peak_memory") / 1e9
         name = f"{group.name}: {group.value:.4g} ({low:.4g} to {high:.4g}), {memory:.2f} GB, {seconds:.0f} s"
+        low, high = (end if math.isfinite(end) else group.value for end in (low, high))
         drawn.append(svg.Point(name, memory, group.value, low, high, seconds / longest, group.number))
     return svg.points(drawn, "GB at the peak", metric)
 

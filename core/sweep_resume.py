@@ -50,6 +50,7 @@ def resume(folder: Path) -> int:
 def _resume(table: SweepTable, said: Mapping[str, Any]) -> int:
     finished = {job.job for job in table.jobs() if job.state in ("done", "refused")}
     missing = [number for number in range(len(said["jobs"])) if number not in finished]
+    missing.sort(key=lambda number: _partial(table.folder, number).exists())  # what killed its process comes last
     for number in missing:  # those of a cluster go on when what started them is gone
         check_unheld(table.folder / str(number))
     began = Path(said["folder"])  # paths may be relative to it
@@ -66,7 +67,7 @@ def _resume(table: SweepTable, said: Mapping[str, Any]) -> int:
 def _said(table: SweepTable) -> dict[str, Any]:
     try:
         said = json.loads(table.plan.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{table.folder} is not the folder of a sweep", USAGE) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{table.plan} cannot be read: {error}", "start the sweep anew") from None
@@ -91,7 +92,7 @@ def _run(table: SweepTable, number: int, typed: Sequence[str]) -> None:
     typed = [word for word in typed if not word.lstrip("+").startswith("run.dir=")]  # that is the sweep's folder
     job = Job(number, " ".join(typed), "stopped")
     print(f"\njob {number}: {job.overrides}", flush=True)
-    left = next((one for one in (folder, folder.with_name(f".{number}.partial")) if one.exists()), None)
+    left = next((one for one in (folder, _partial(table.folder, number)) if one.exists()), None)
     goes_on = left is not None and checkpoint_of(left).exists() and not saved(left)
     if left is not None and not goes_on:
         left.rename(_free(folder))
@@ -103,6 +104,11 @@ def _run(table: SweepTable, number: int, typed: Sequence[str]) -> None:
         print(error, file=sys.stderr)
     finally:
         table.add(job)
+
+
+def _partial(sweep: Path, number: int) -> Path:
+    """Where a job is while it runs; still there when its process was killed."""
+    return sweep / f".{number}.partial"
 
 
 def _free(folder: Path) -> Path:

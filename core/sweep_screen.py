@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -31,4 +32,7 @@ def show(sweep: SweepTable, jobs: Sequence[Job], page: str) -> None:
             console.print(table)
     for number, why in sweep.reasons(jobs).items():
         console.print(f"\njob {number} {why}")
+    if missing := sweep.missing(jobs):
+        again = shlex.join(["python", "-m", "core", "sweep", "resume", str(sweep.folder)])
+        console.print(f"\nnot done: {', '.join(map(str, missing))}; go on with: {again}")
     console.print(f"\nsaved {sweep.folder}, and {page} in it shows it")

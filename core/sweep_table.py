@@ -126,6 +126,15 @@ class SweepTable:
                         found[int(row["job"])] = _job(row)
         return [found[number] for number in sorted(found)]
 
+    def missing(self, jobs: Sequence[Job]) -> list[int]:
+        """Numbers of those that resuming would run: never begun, stopped or failed; none where a sweeper chose them."""
+        try:
+            number = len(json.loads(self.plan.read_text(encoding="utf-8"))["jobs"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return []
+        ended = {job.job for job in jobs if job.state in ("done", "refused")}
+        return [at for at in range(number) if at not in ended]
+
     def reasons(self, jobs: Sequence[Job]) -> dict[int, str]:
         """Number of a job that was refused or failed -> why, as its folder says."""
         found: dict[int, str] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -89,7 +89,25 @@ def test_blocks_that_differ_are_not_alike():
         lambda one: one.append(nn.Linear(4, 4)),
         lambda one: one[1].register_forward_hook(lambda *_: None),
         lambda one: setattr(one, "forward", lambda hidden: hidden),
+        lambda one: setattr(one, "_window", 7),
+        lambda one: setattr(one, "window", (7, 8)),
     ):
         blocks = six()
         change(blocks[4])
         assert alike(blocks) is None
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_hooks_that_know_their_block_make_blocks_differ(late: bool):
+    """One and the same function may be on each of them, and act on the later ones alone."""
+
+    def of_number(number: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: object) -> None:
+            assert number >= 0
+
+        return hook
+
+    blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(6))
+    for number, block in enumerate(blocks):
+        block.register_forward_pre_hook(of_number(number if late else 0))
+    assert alike(blocks) is (None if late else blocks)

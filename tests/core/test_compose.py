@@ -292,6 +292,7 @@ def test_a_job_that_calls_exit_stops_no_other(sweep):
         ["method=lora", "quant=glob(zz*)"],
         ["experiment=small,null"],
         ["seed=interval(0,1)"],
+        ["seed=range(5,0)"],
         ["seed=1,-1"],
         ["run.dir=a,b"],
         ["hydra/launcher=nope", "seed=1,2"],
@@ -302,7 +303,29 @@ def test_nothing_runs_when_any_job_is_wrong(sweep, tmp_path, typed, capsys):
     code, seen, lines = sweep(*typed)
     assert (code, seen, lines) == (2, [], [])
     assert list(tmp_path.iterdir()) == []
-    assert len(capsys.readouterr().err.splitlines()) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 2
+    assert "add -m" not in said
+
+
+def test_a_launcher_without_m_is_not_passed_over(tmp_path, monkeypatch, capsys):
+    from core.cli import command
+
+    monkeypatch.chdir(tmp_path)
+    assert command(["method=lora", "hydra/launcher=joblib"]) == 2
+    assert "hydra/launcher=joblib is for several runs" in capsys.readouterr().err
+
+
+def test_a_launcher_that_cannot_start_is_said_in_two_lines(sweep, monkeypatch, capsys):
+    def broken(*_given):
+        raise RuntimeError("Could not detect srun")
+
+    monkeypatch.setattr("core.sweep.run_hydra", broken)
+    code, seen, lines = sweep("method=lora", "seed=1,2")
+    assert (code, seen, lines) == (2, [], [])
+    error, fix = capsys.readouterr().err.splitlines()
+    assert error == "error: the launcher failed: RuntimeError: Could not detect srun"
+    assert "hydra.launcher" in fix
 
 
 def test_a_sweep_never_writes_into_a_folder_that_is_there(sweep, tmp_path):
@@ -311,7 +334,7 @@ def test_a_sweep_never_writes_into_a_folder_that_is_there(sweep, tmp_path):
     assert sweep("seed=1,2", "run.dir=mine")[0] == 2
 
 
-def test_a_signal_ends_the_sweep_and_leaves_its_lines(sweep, tmp_path, monkeypatch):
+def test_a_signal_ends_the_sweep_and_leaves_its_lines(sweep, tmp_path, monkeypatch, capsys):
     from core.errors import Interrupted
 
     def train(config):
@@ -323,6 +346,7 @@ def test_a_signal_ends_the_sweep_and_leaves_its_lines(sweep, tmp_path, monkeypat
     code, _, lines = sweep("method=lora", "seed=1,2,3")
     assert code == 143
     assert [line.split(",")[2] for line in lines] == ["done", "stopped"]
+    assert "not done: 1, 2; go on with: python -m core sweep resume" in capsys.readouterr().out
 
 
 def test_jobs_that_cannot_work_are_said_before_the_first_starts(sweep, capsys):

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from core import data_cache, stages
-from core.cache import code_of, file_hash
+from core.cache import _beside, code_of, file_hash
 from core.compose import configure
 from core.errors import UserError
 from core.plan import make_plan
@@ -342,4 +342,10 @@ def test_the_code_of_a_part_is_its_package_and_what_it_builds_on(tmp_path, monke
     (package / "text.py").write_text("def clean(s): return s.upper()\n")
     assert code_of(part) != before, "a helper elsewhere in its package"
     base = Path(inspect.getfile(SFT)).parent
+    dropped = tmp_path / "plugins" / "mine"
+    (dropped / "parts").mkdir(parents=True)
+    for file in (dropped / "method.py", dropped / "parts" / "choose.py"):
+        file.write_text("")
+    found = _beside(dropped / "method.py", "plugins.mine.method")
+    assert {file.name for file in found} == {"method.py", "choose.py"}, "what lies below a plugin's folder"
     assert set(code_of(part)) > {file_hash(file) for file in base.glob("*.py")}, "the part of ours that it extends"

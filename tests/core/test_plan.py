@@ -119,6 +119,7 @@ def counted_and_kept(plan: Plan) -> tuple[int, int]:
 def test_parameters_and_the_optimizers_state_are_those_of_the_run(usual, method, capsys):
     said = planned([*usual, f"method={method}"], capsys)
     plan = make_plan(core.configure([*usual, f"method={method}"]))
+    assert said["memory"]["activations"] == counted_and_kept(plan)[0]
     data = stages.read(plan)
     model = load(plan, data.head, training=True)
     context = stages.context(plan, data, model)
@@ -155,6 +156,28 @@ def test_a_config_alone_is_enough(tmp_path, rows_jsonl, capsys, quant, dtype, he
     out = capsys.readouterr().out
     assert "tokens unknown" in out
     assert f"warning no weights are in {tmp_path} yet" in out
+
+
+@pytest.mark.parametrize("objective", ["sft", "pretrain", "dpo", "kto", "orpo", "simpo", "cpo"])
+def test_a_config_alone_is_enough_for_every_objective(tmp_path, tiny_model, capsys, objective):
+    """One that compares answers has two of them to hold."""
+    from core.testing import tiny
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((tiny_model / "config.json").read_bytes())
+    columns = {"sft": ("prompt", "completion"), "pretrain": ("text",), "kto": ("completion", "label")}
+    rows = tiny.rows_with(frozenset(columns.get(objective, ("chosen", "rejected"))))
+    typed = [f"model.path={folder}", "method=full", "data=jsonl", "data.max_length=64", "data.batch_size=2"]
+    typed += [f"data.train={tiny.write_rows(tmp_path / 'rows.jsonl', rows)}", "metric=none"]
+    said = planned([*typed, f"objective={objective}"], capsys)
+    assert said["rows"] is None
+    assert said["steps"]["tokens"] == 2 * 64 * (1 if objective in columns else 2)
+    assert said["memory"]["activations"] > 0
+
+
+def test_a_step_has_the_examples_of_all_its_micro_batches(usual, capsys):
+    assert planned([*usual, "method=full", "trainer.accumulate_grad_batches=3"], capsys)["steps"]["examples"] == 12
 
 
 def test_lightning_is_not_waited_for(usual, tmp_path):

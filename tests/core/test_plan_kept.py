@@ -89,6 +89,19 @@ def test_another_model_other_rows_or_code_are_planned_anew(made, folder, monkeyp
     assert made()
 
 
+def test_what_is_counted_is_of_the_model_as_it_is_now(folder, capsys):
+    """Its shape is the same, what its blocks keep is not."""
+
+    def activations() -> int:
+        assert command(["plan", *WORDS, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["memory"]["activations"]
+
+    before = activations()
+    config = json.loads((folder / "model" / "config.json").read_text())
+    (folder / "model" / "config.json").write_text(json.dumps({**config, "hidden_act": "relu"}))
+    assert activations() != before
+
+
 def test_what_may_change_unseen_is_planned_each_time(folder, monkeypatch, capsys):
     monkeypatch.setattr("plugins.jsonl.source.Files.fingerprint", lambda self: None)
     assert command(["plan", *WORDS]) == 0

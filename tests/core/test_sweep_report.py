@@ -14,7 +14,7 @@ import pytest
 
 from core import svg
 from core.intervals import of_mean
-from core.sweep_groups import grouped
+from core.sweep_groups import grouped, over_seeds
 from core.sweep_report import close, write_report
 from core.sweep_table import COLUMNS, SweepTable
 
@@ -120,6 +120,23 @@ def test_a_single_seed_has_the_interval_of_its_rows(folder):
     assert "over seeds" not in text
     assert "0.8 (0.7 to 0.9)" in text
     assert "interval of the held-out rows" in text
+
+
+def test_a_row_alone_has_no_interval(folder, capsys):
+    """JSON has no infinity: it is null there."""
+    for number in (0, 2):
+        file = folder / str(number) / "metrics.jsonl"
+        lines = [json.loads(line) for line in file.read_text().splitlines()[:-1]]
+        file.write_text("".join(json.dumps({**line, "low": None, "high": None}) + "\n" for line in lines))
+    (folder / "table.csv").write_text("".join((folder / "table.csv").read_text().splitlines(keepends=True)[:2]))
+    assert close(SweepTable(folder))
+    assert "(-inf to inf)" in (folder / "report.html").read_text()
+    assert "saved" in capsys.readouterr().out
+
+
+def test_a_setting_of_which_one_seed_is_done_has_no_interval_over_seeds(folder):
+    jobs = [job for job in SweepTable(folder).jobs() if job.job in (0, 1, 2)]
+    assert [line[3] for line in over_seeds(folder, jobs)][1:] == ["one seed"]
 
 
 @pytest.mark.parametrize("values", [[0.0, 1.0], [3.0], [0.0], [-2.5, 1e6], [1e-7, 3e-7], [5, 5.0001]])

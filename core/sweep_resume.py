@@ -48,8 +48,7 @@ def resume(folder: Path) -> int:
 
 
 def _resume(table: SweepTable, said: Mapping[str, Any]) -> int:
-    finished = {job.job for job in table.jobs() if job.state in ("done", "refused")}
-    missing = [number for number in range(len(said["jobs"])) if number not in finished]
+    missing = table.missing(table.jobs())
     missing.sort(key=lambda number: _partial(table.folder, number).exists())  # what killed its process comes last
     for number in missing:  # those of a cluster go on when what started them is gone
         check_unheld(table.folder / str(number))

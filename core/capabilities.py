@@ -82,8 +82,9 @@ def problems(offers: Mapping[str, Offer], extra: Collection[str]) -> Iterator[st
 
 
 def _missing(offer: Offer, needed: str, others: Sequence[Offer]) -> str:
-    """What holds the base and what trains it are named; other axes seldom have to do with it."""
-    among = [_name(other) for other in others if other.axis in ("quant", "method")]
+    """What holds the base and what trains it are named, for a metric what is learned; other axes seldom matter."""
+    axes = ("objective",) if offer.axis == "metric" else ("quant", "method")
+    among = [_name(other) for other in others if other.axis in axes]
     where = "here" if not among or SURROUNDINGS.issuperset(needed.split("|")) else f"with {' and '.join(among)}"
     return f"{_name(offer)} cannot run {where}: it requires {needed.replace('|', ' or ')}"
 

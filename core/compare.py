@@ -160,6 +160,10 @@ def paired_lines(runs: Sequence[Result]) -> Iterator[str]:
         )
 
 
+def _objective(run: Result) -> str:
+    return next(part["name"] for part in run.lock["parts"] if part["kind"] == "objective")
+
+
 def _not_paired(one: Result, other: Result) -> str:
     """Why two runs cannot be tested row by row; empty where they can."""
     a, b = one.after, other.after
@@ -167,6 +171,8 @@ def _not_paired(one: Result, other: Result) -> str:
     assert b is not None, "asked before"
     if a.name != b.name:
         return f"they measured {a.name} and {b.name}"
+    if a.name == "loss" and (names := [_objective(run) for run in (one, other)])[0] != names[1]:
+        return f"they measured the loss of {' and of '.join(names)}"
     if one.lock["data"]["rows"]["validation"] != other.lock["data"]["rows"]["validation"] or a.n != b.n:
         return "they measured other rows"
     if not len(a.of_rows) == len(b.of_rows) == a.n:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,8 +36,6 @@ def train(config: Config, resume: Path | None = None, watch: Sequence[Callback] 
         )
     if config.run_dir and resume is None and first(config.trainer):  # before what takes seconds
         check_free(config.run_dir)
-    # torch then asks for huge pages: a sixth of the memory and four of five page faults less; read at its first tensor
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     import_first(config.offers.values())
     from core import run
 

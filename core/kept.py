@@ -83,8 +83,10 @@ def kept_bytes(
         return counted(holding)
     lean = counted([*holding, *blocks])
     checkpointing.switch(model, on=False)
-    # on the way back one block at a time has all of its own
-    return lean + (counted(holding) - lean) // len(blocks)
+    # on the way back one block at a time has all of its own; before it, autocast keeps what it made of trained weights
+    one = (counted(holding) - lean) // len(blocks)
+    trained = sum(p.numel() for block in blocks for p in block.parameters() if p.requires_grad)
+    return lean + max(one, 0 if dtype == torch.float32 else dtype.itemsize * trained)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +49,30 @@ class PeakMemory:
         if cuda is not None and cuda.max_memory_allocated() > 0:
             return cuda.max_memory_allocated()
         return max(0, _resident_peak() - self._before)
+
+
+def there() -> int:
+    """Bytes of memory that this process may come to hold: the machine's, or fewer where a container or a job is limited.
+
+    Example:
+        >>> 0 < there() <= psutil.virtual_memory().total
+        True
+    """
+    return min([psutil.virtual_memory().total, *_limits()])
+
+
+def _limits(root: Path = Path("/sys/fs/cgroup"), own: Path = _PROC / "cgroup") -> Iterator[int]:
+    """What the control groups above this process allow, of either version; a word stands for no limit."""
+    with suppress(OSError):
+        for line in own.read_text(encoding="utf-8").splitlines():
+            _, kinds, path = line.split(":", 2)
+            if kinds and "memory" not in kinds.split(","):
+                continue
+            above, file = ("memory", "memory.limit_in_bytes") if kinds else ("", "memory.max")
+            group = root / above / path.lstrip("/")
+            for folder in (group, *group.parents):
+                with suppress(OSError, ValueError):
+                    yield int((folder / file).read_text(encoding="ascii"))
 
 
 def give_back() -> None:

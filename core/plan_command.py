@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from core import plan_fit, plan_probe, plan_ranks, verdicts
 from core.compose import configure
 from core.errors import UserError, shortened
+from core.overrides import parse
 from core.plan_kept import plan_once
 from core.plan_screen import lines
 from core.runfolder import check_free
@@ -33,12 +34,22 @@ def plan(argv: Sequence[str]) -> int:
         _alone("--fit", {flag for flag in flags if flag != "--fit"})
         limit = plan_fit.size(flags["--fit"])
         return _show(plan_fit.proposals(_planned, configure(overrides), limit))
+    _one_run(overrides)
     found = _planned(overrides)
     probed = plan_probe.probe(overrides) if "--probe" in flags else None
     if "--json" in flags:
         print(json.dumps(found.plain() | ({} if probed is None else {"probe": probed}), indent=1))
         return 0
     return _show(lines(found) if probed is None else chain(lines(found), plan_probe.lines(probed, found)))
+
+
+def _one_run(overrides: Sequence[str]) -> None:
+    for override in parse(overrides):
+        if override.is_sweep_override():
+            raise UserError(
+                f"{override.input_line} is several values, and plan shows one run",
+                "keep one; a sweep plans all its jobs before the first one starts",
+            )
 
 
 def _planned(overrides: Sequence[str]) -> Planned:

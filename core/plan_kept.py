@@ -10,7 +10,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import psutil
 
 from core import verdicts
 from core.cache import cache_folder, code_at, file_hash, name_of, note_down, stamp
@@ -18,6 +17,7 @@ from core.compose import Config
 from core.devices import claim
 from core.errors import UserError
 from core.loading import import_first
+from core.memory import there
 from core.planned import Planned
 from core.quiet import hush
 from core.source import Start, locate
@@ -103,7 +103,7 @@ def _machine() -> list[Any]:
         next((line for line in cpu.read_text().splitlines() if line.startswith("flags")), "") if cpu.exists() else ""
     )
     gpus = sorted(str(device) for device in Path("/dev").glob("nvidia*"))
-    return [flags, psutil.virtual_memory().total, gpus, os.environ.get("CUDA_VISIBLE_DEVICES")]
+    return [flags, there(), gpus, os.environ.get("CUDA_VISIBLE_DEVICES")]
 
 
 def _of_model(start: Start) -> list[Any]:

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-import psutil
 import torch
 
 from core.choices import default_choices
@@ -18,6 +17,7 @@ from core.devices import ranks
 from core.forecast import forecast
 from core.forecast_cache import forecast_once
 from core.hydra_app import compose_tree, plain
+from core.memory import there
 from core.plan import Plan
 from core.planned import Planned
 from core.registry import AXES
@@ -137,7 +137,7 @@ def _there(plan: Plan) -> int:
     """Bytes of the device's memory, or of this machine's."""
     if on_gpu(plan):
         return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-    return psutil.virtual_memory().total
+    return there()
 
 
 def _parts(config: Config) -> dict[str, dict[str, str]]:

@@ -22,7 +22,7 @@ from core.normalise import normalise
 from core.overrides import disabled, parse, quoted
 from core.plan_kept import plan_once
 from core.plan_screen import gigabytes
-from core.sweep_chooser import check_choosable
+from core.sweep_chooser import check_choosable, check_comparable
 from core.sweep_extras import check_extras, chosen_as_it_goes
 from core.sweep_job import patches
 from core.sweep_report import close
@@ -52,6 +52,7 @@ def sweep(typed: Sequence[str]) -> int:
         _check_devices(config.trainer)
     if as_it_goes:
         check_choosable(lines, configs)
+    check_comparable([config for config in configs if not _cannot_work(config)])
     table = SweepTable(_folder(lines))
     if not as_it_goes:
         _say_what_is_planned(configs)

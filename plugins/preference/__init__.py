@@ -38,4 +38,5 @@ def hooktune_metrics() -> Iterator[Part]:
         target="plugins.preference.metric:Preference",
         options="plugins.preference.options:PreferenceOptions",
         summary="share of held-out pairs whose chosen answer has the larger reward",
+        requires=frozenset({"preference"}),
     )

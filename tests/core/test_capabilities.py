@@ -159,6 +159,14 @@ def test_the_device_is_known_without_torch():
     assert torch == "False"
 
 
+def test_a_metric_of_rewards_is_refused_where_none_are_given():
+    with pytest.raises(UserError) as caught:
+        core.configure(["metric=preference", "method=lora"])
+    assert caught.value.what == "metric=preference cannot run with objective=sft: it requires preference"
+    assert caught.value.fix == "metric=exact, or objective=cpo"
+    assert core.configure(["metric=preference", "objective=dpo"]).choices["metric"] == "preference"
+
+
 @pytest.mark.parametrize("quant", ["none", "int8", "int4"])
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_built_in_methods_fit_the_quantizers_that_they_are_meant_for(method, quant):

@@ -70,6 +70,16 @@ def test_other_rows_and_other_metrics_are_not_tested(runs):
     assert list(paired_lines([runs["low"], runs["none"]])) == []
 
 
+def test_losses_of_two_objectives_are_not_tested(runs, tmp_path):
+    """Both are called ``loss``."""
+    shutil.copytree(runs["high"].folder, tmp_path / "dpo")
+    lock = tmp_path / "dpo" / "lock.json"
+    lock.write_text(lock.read_text().replace('"name": "sft"', '"name": "dpo"'))
+    assert list(paired_lines([runs["low"], core.load_run(str(tmp_path / "dpo"))])) == [
+        "dpo against low: they measured the loss of sft and of dpo, so no test"
+    ]
+
+
 def test_a_run_is_made_of_its_options_parts_packages_and_hashes(runs):
     found = made_of(runs["low"])
     for key in ("method.rank", "method", "package torch", "train rows", "weights", "python", "cpu", "state"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.memory import PeakMemory
+from core.memory import PeakMemory, _limits, there
 
 MB = 1_000_000
 
@@ -28,3 +28,26 @@ def test_it_is_never_negative(monkeypatch: pytest.MonkeyPatch):
     with PeakMemory() as memory:
         monkeypatch.setattr("core.memory._resident_peak", lambda: 0)
         assert memory.peak == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "files", "found"),
+    [
+        ("0::/", {"memory.max": "max"}, []),
+        ("0::/jobs/7", {"jobs/7/memory.max": "max", "jobs/memory.max": "5000", "memory.max": "9000"}, [5000, 9000]),
+        ("11:memory:/jobs\n3:cpu:/\n0::/", {"memory/jobs/memory.limit_in_bytes": "7000"}, [7000]),
+        ("3:cpu:/", {"memory.max": "1"}, []),
+    ],
+)
+def test_limits_of_a_container_or_a_job_are_found(tmp_path, said, files, found):
+    own = tmp_path / "cgroup"
+    own.write_text(said + "\n")
+    for name, text in files.items():
+        (tmp_path / "fs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "fs" / name).write_text(text + "\n")
+    assert list(_limits(tmp_path / "fs", own)) == found
+
+
+def test_what_is_there_is_the_least_limit(monkeypatch):
+    monkeypatch.setattr("core.memory._limits", lambda: iter([5000, 1 << 62]))
+    assert there() == 5000

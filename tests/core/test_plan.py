@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import core
 from core import checkpointing, forecast, stages, weightless
@@ -74,6 +76,36 @@ def test_blocks_that_are_computed_again_keep_their_inputs_and_one_of_them_all(us
     counted, lean = counted_and_kept(again)
     assert lean < 0.5 * whole
     assert counted == pytest.approx(lean + (whole - lean) / 2, rel=0.05)
+
+
+def test_what_autocast_makes_of_trained_weights_is_there_until_the_forward_ends(usual, tmp_path):
+    """With rows so short that it is more than a block's activations."""
+    rows = tmp_path / "short.jsonl"
+    rows.write_text('{"prompt": "a", "completion": "b"}\n' * 4)
+    typed = ["method=full", "model.dtype=bfloat16", "trainer.gradient_checkpointing=true", f"data.train={rows}"]
+    typed += ["data.batch_size=1", "data.holdout=0"]
+    plan = make_plan(core.configure([*usual, *typed]))
+    counted, lean = counted_and_kept(plan)
+    data = stages.read(plan)
+    model = load(plan, data.head, training=True)
+    context = stages.context(plan, data, model)
+    model = stages.apply(plan, model, context).train()
+    weights = {id(p) for block in checkpointing.again(model) for p in block.parameters() if p.dim() == 2}
+    made: list[weakref.ref[torch.Tensor]] = []
+
+    class Casts(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            if func is torch.ops.aten._to_copy.default and id(args[0]) in weights:
+                made.append(weakref.ref(out.untyped_storage()))
+            return out
+
+    with autocast(plan, context.device), Casts():
+        loss = plan.objective.loss(model, forecast.largest(plan, data, model, context))
+        there = sum(storage.nbytes() for ref in made if (storage := ref()) is not None)
+    assert loss.total.requires_grad
+    assert there == 2 * sum(p.numel() for b in checkpointing.again(model) for p in b.parameters() if p.dim() == 2)
+    assert counted - lean == pytest.approx(there, rel=0.02)
 
 
 def counted_and_kept(plan: Plan) -> tuple[int, int]:

@@ -37,6 +37,7 @@ def train(config: Config, resume: Path | None = None, watch: Sequence[Callback] 
     if config.run_dir and resume is None and first(config.trainer):  # before what takes seconds
         check_free(config.run_dir)
     import_first(config.offers.values())
-    from core import run
+    from core import run, switches
 
-    return run.train(config, resume, watch)
+    with switches.put_back():
+        return run.train(config, resume, watch)

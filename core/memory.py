@@ -52,7 +52,7 @@ class PeakMemory:
 
 
 def there() -> int:
-    """Bytes of memory that this process may come to hold: the machine's, or fewer where a container or a job is limited.
+    """Bytes that this process may come to hold: the machine's memory, or less where a container or a job is limited.
 
     Example:
         >>> 0 < there() <= psutil.virtual_memory().total

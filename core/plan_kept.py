@@ -10,7 +10,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-
 from core import verdicts
 from core.cache import cache_folder, code_at, file_hash, name_of, note_down, stamp
 from core.compose import Config

@@ -76,6 +76,17 @@ def _leave_word(config: Config, state: str, why: str) -> None:
         folder.finish(state, why)
 
 
+def note(job: Job, result: Any) -> float | None:
+    """Fill in what a run that is done measured and took; return what :func:`run_job` returns."""
+    job.state, job.seconds, job.peak_memory = "done", result.seconds, result.peak_memory
+    for split, score in (("before", result.before), ("after", result.after)):
+        if score is not None:
+            job.metric = score.name
+            setattr(job, split, score.value)
+    after = result.after
+    return None if after is None else after.value if after.better == "higher" else -after.value
+
+
 def run_job(config: Config, job: Job, resume: Path | None = None) -> float | None:
     """Train, and note in ``job`` how it went; only a signal stops the other jobs.
 
@@ -97,14 +108,7 @@ def run_job(config: Config, job: Job, resume: Path | None = None) -> float | Non
         return None
     began = time.monotonic()
     try:
-        result: Any = _apart(config, resume) if patches(config) else _here(config, resume)
-        job.state, job.seconds, job.peak_memory = "done", result.seconds, result.peak_memory
-        for split, score in (("before", result.before), ("after", result.after)):
-            if score is not None:
-                job.metric = score.name
-                setattr(job, split, score.value)
-        if (after := result.after) is not None:
-            worth = after.value if after.better == "higher" else -after.value
+        worth = note(job, _apart(config, resume) if patches(config) else _here(config, resume))
     except UserError as error:
         job.state = "failed"
         print(error, file=sys.stderr)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import chdir, nullcontext
+from contextlib import chdir, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import core
 from core.compose import composed
 from core.errors import UserError
 from core.overrides import quoted
-from core.run_files import checkpoint_of, saved
+from core.run_files import checkpoint_of, read_status, saved
 from core.runfolder import check_unheld
-from core.sweep_job import run_job
+from core.sweep_job import note, run_job
 from core.sweep_report import close
 from core.sweep_table import Job, SweepTable
 
@@ -91,6 +92,10 @@ def _run(table: SweepTable, number: int, typed: Sequence[str]) -> None:
     typed = [word for word in typed if not word.lstrip("+").startswith("run.dir=")]  # that is the sweep's folder
     job = Job(number, " ".join(typed), "stopped")
     print(f"\njob {number}: {job.overrides}", flush=True)
+    if _done(folder):  # somebody went on with the run itself
+        note(job, core.load_run(str(folder)))
+        table.add(job)
+        return
     left = next((one for one in (folder, _partial(table.folder, number)) if one.exists()), None)
     goes_on = left is not None and checkpoint_of(left).exists() and not saved(left)
     if left is not None and not goes_on:
@@ -103,6 +108,12 @@ def _run(table: SweepTable, number: int, typed: Sequence[str]) -> None:
         print(error, file=sys.stderr)
     finally:
         table.add(job)
+
+
+def _done(folder: Path) -> bool:
+    with suppress(UserError):
+        return read_status(folder)["state"] == "done"
+    return False
 
 
 def _partial(sweep: Path, number: int) -> Path:

@@ -183,6 +183,25 @@ def test_what_is_missing_or_failed_is_run_later(sweep, tmp_path, monkeypatch, ca
     ]
 
 
+def test_a_job_that_somebody_went_on_with_is_not_trained_again(sweep, tmp_path, capsys):
+    from core.cli import command
+    from core.runfolder import RunFolder
+
+    code, seen, _ = sweep("seed=13,1", "run.dir=mine")
+    assert code == 1
+    seen.clear()
+    shutil.rmtree(tmp_path / "mine" / "0")
+    with RunFolder.create(str(tmp_path / "mine" / "0"), "lora", datetime.now()) as folder:
+        score = {"metric": "loss", "value": 0.5, "n": 2, "low": 0.4, "high": 0.6, "better": "lower"}
+        folder.log({"split": "after", **score})
+        folder.status(peak_memory=3 * 10**9)
+        folder.finish("done")
+    capsys.readouterr()
+    assert command(["sweep", "resume", str(tmp_path / "mine")]) == 0
+    assert seen == []
+    assert "0,seed=13,done,loss,,0.5," in (tmp_path / "mine" / "table.csv").read_text()
+
+
 def test_a_sweep_that_runs_is_left_to_run(sweep, tmp_path, capsys):
     from core.cli import command
     from core.runfolder import RunFolder

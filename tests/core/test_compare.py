@@ -6,6 +6,7 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,3 +114,14 @@ def test_of_answers_that_are_right_or_wrong_it_is_mcnemars_test(right, wrong):
     tail = sum(math.comb(tosses, k) for k in range(fewer + 1)) / 2**tosses
     exact = min(1.0, 2 * tail)
     assert difference(first, second).p == pytest.approx(exact, abs=0.02)
+
+
+@pytest.mark.parametrize("rows", [60, 400])
+def test_the_interval_is_that_of_the_mean(rows):
+    """Of many rows the bootstrap's is the normal one: 1.96 standard errors to either side."""
+    random = np.random.default_rng(rows)
+    first, second = random.normal(0, 1, rows), random.normal(0.3, 2, rows)
+    found = difference(first, second)
+    half = 1.96 * (second - first).std(ddof=1) / math.sqrt(rows)
+    assert found.high - found.mean == pytest.approx(half, rel=0.1)
+    assert found.mean - found.low == pytest.approx(half, rel=0.1)

@@ -22,6 +22,9 @@ from core.resume import resume as go_on
 from core.runfolder import RunFolder
 from core.sweep_table import Job
 
+ERROR = "error: "
+"""What the first line of a ``UserError`` starts with."""
+
 
 def patches(config: Config) -> bool:
     """Whether a part alters libraries for the whole process, which the other jobs share."""
@@ -39,17 +42,20 @@ def _apart(config: Config, resume: Path | None) -> Result:
         UserError: it failed; what it said was printed.
     """
     words = config.overrides if resume is None else ["resume", str(resume)]
-    code = _ended([sys.executable, "-m", "core", *words])
+    code, why = _ended([sys.executable, "-m", "core", *words])
     if code > 128:
         raise Interrupted(code - 128)
     if code:
-        raise UserError(f"the job's process ended with exit code {code}", "see what it printed above")
+        raise UserError(why or f"the job's process ended with exit code {code}", "see what it printed above")
     return core.load_run(str(config.run_dir))
 
 
-def _ended(command: Sequence[str]) -> int:
-    """Exit code of a process that is told of each signal that comes here: it ends in good order, as a run does."""
-    running: list[subprocess.Popen[bytes]] = []
+def _ended(command: Sequence[str]) -> tuple[int, str]:
+    """Exit code, and what was wrong, of a process that is told of each signal that comes here.
+
+    So it ends in good order, as a run does.
+    """
+    running: list[subprocess.Popen[str]] = []
 
     def tell(number: int, _frame: object) -> None:
         if not running:
@@ -60,9 +66,17 @@ def _ended(command: Sequence[str]) -> int:
     with suppress(ValueError):  # outside the main thread, to which signals do not come
         before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with subprocess.Popen(command, process_group=0) as process:  # noqa: S603  # what was typed, once more
+        # what was typed, once more
+        with subprocess.Popen(  # noqa: S603
+            command, process_group=0, stderr=subprocess.PIPE, text=True, errors="replace"
+        ) as process:
             running.append(process)
-            return process.wait()
+            assert process.stderr is not None, "asked for"
+            why = ""
+            for line in process.stderr:
+                print(line, end="", file=sys.stderr, flush=True)
+                why = line.removeprefix(ERROR).rstrip() if line.startswith(ERROR) else why
+            return process.wait(), why
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -282,8 +282,16 @@ def test_a_signal_to_the_sweep_ends_a_job_of_its_own_process_in_good_order():
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
         process.send_signal(signal.SIGTERM)
-        assert process.stdout.read() == "kept\n143\n"
+        assert process.stdout.read() == "kept\n(143, '')\n"
     assert process.returncode == 0
+
+
+def test_why_a_job_of_its_own_process_failed_is_known(capfd):
+    from core.sweep_job import _ended
+
+    says = "import sys; print('error: no such rows\\n  fix: others', file=sys.stderr); sys.exit(2)"
+    assert _ended([sys.executable, "-c", says]) == (2, "no such rows")
+    assert capfd.readouterr().err == "error: no such rows\n  fix: others\n"
 
 
 @pytest.mark.parametrize(

@@ -174,12 +174,12 @@ def _hydras(line: str) -> bool:
 
 
 def _values(override: Override, intervals: bool) -> list[Any]:
-    """Nothing where it is no sweep; the ends of an interval, which Hydra itself cannot take values from."""
+    """Nothing where it is no sweep; the ends of an interval, which Hydra itself cannot take values from, nor if turned."""
     if not override.is_sweep_override():
         return []
     if intervals and override.is_interval_sweep():
         ends: Any = override.value()
-        return [ends.start, ends.end]
+        return [ends.start, ends.end] if ends.start <= ends.end else []
     return list(override.sweep_string_iterator())
 
 

@@ -106,6 +106,7 @@ def test_a_sweeper_without_any_value_to_choose_by_says_so(sweep):
         (["hydra/sweeper=optuna", "method=lora,lorra"], "lorra"),
         (["hydra/sweeper=optuna", "method=lora", "method.rank=8,x"], "method.rank"),
         (["hydra/sweeper=optuna", "method=lora", "optim.lr=interval(-1,1)"], "optim.lr"),
+        (["hydra/sweeper=optuna", "method=lora", "optim.lr=interval(1,0.1)"], "gives no job"),
         (["hydra/sweeper=optuna", "method=lora", "optim.rl=interval(0,1)"], "optim.rl"),
         (["hydra/sweeper=optuna", "method=lora", "seed=1,2", "hydra.sweeper.direction=minimize"], "direction=minimize"),
         (["hydra/sweeper=optuna", "method=lora", "seed=1,2", "metric=none"], "metric=none"),

@@ -174,7 +174,7 @@ def _hydras(line: str) -> bool:
 
 
 def _values(override: Override, intervals: bool) -> list[Any]:
-    """Nothing where it is no sweep; nor where the ends of an interval are turned, which Hydra itself takes no values from."""
+    """Nothing where it is no sweep or its ends are turned; the ends of an interval, from which Hydra takes no values."""
     if not override.is_sweep_override():
         return []
     if intervals and override.is_interval_sweep():

@@ -174,7 +174,7 @@ def _hydras(line: str) -> bool:
 
 
 def _values(override: Override, intervals: bool) -> list[Any]:
-    """Nothing where it is no sweep or its ends are turned; the ends of an interval, from which Hydra takes no values."""
+    """The ends of an interval, from which Hydra takes no values; nothing where they are turned, or it is no sweep."""
     if not override.is_sweep_override():
         return []
     if intervals and override.is_interval_sweep():

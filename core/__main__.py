@@ -1,5 +1,6 @@
 """``python -m core`` and ``hooktune``."""
 
+import gc
 import sys
 
 
@@ -7,7 +8,9 @@ def main() -> None:
     """Run the command line and exit with its code."""
     from core.cli import command
 
-    sys.exit(command(sys.argv[1:]))
+    code = command(sys.argv[1:])
+    gc.freeze()  # all that libraries made would be looked through several times before the process ends
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.collecting import paused
 from core.compose import Config
 from core.devices import first
 from core.errors import UserError
@@ -36,8 +37,9 @@ def train(config: Config, resume: Path | None = None, watch: Sequence[Callback] 
         )
     if config.run_dir and resume is None and first(config.trainer):  # before what takes seconds
         check_free(config.run_dir)
-    import_first(config.offers.values())
-    from core import run, switches
+    with paused():
+        import_first(config.offers.values())
+        from core import run, switches
 
     with switches.put_back():
         return run.train(config, resume, watch)

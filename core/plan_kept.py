@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from core import verdicts
 from core.cache import cache_folder, code_at, file_hash, name_of, note_down, stamp
+from core.collecting import paused
 from core.compose import Config
 from core.devices import claim
 from core.errors import UserError
@@ -43,11 +44,12 @@ def plan_once(config: Config) -> Planned:
     if file is not None and (known := _read(file)) is not None:
         return known
     hush()
-    import_first(config.offers.values())
-    from core.plan import make_plan
-    from core.planning import planned
+    with paused():
+        import_first(config.offers.values())
+        from core.plan import make_plan
+        from core.planning import planned
 
-    found = planned(make_plan(config, tokenizer_of=_if_there))
+        found = planned(make_plan(config, tokenizer_of=_if_there))
     if file is not None and found.rows is not None:
         note_down(file, found.plain())
     return found

@@ -55,6 +55,8 @@ class Task:
             self.table.add(job)
         # outside the except blocks, where the error held the failed job's model
         gc.collect()
+        if not gc.get_freeze_count():  # what is left are libraries: later jobs need not look through them
+            gc.freeze()
         return worth
 
 

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,14 @@ def file_hash(file: Path) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    file = file.resolve()
     stat = file.stat()
-    known = {"path": str(file), "size": stat.st_size, "changed": stat.st_mtime_ns}
+    return _hash_of(file.absolute(), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _hash_of(file: Path, size: int, changed: int) -> str:
+    file = file.resolve()
+    known = {"path": str(file), "size": size, "changed": changed}
     note = cache_folder() / "hashes" / f"{hashlib.sha256(str(file).encode()).hexdigest()[:32]}.json"
     with suppress(OSError, ValueError):
         noted = json.loads(note.read_text(encoding="utf-8"))

@@ -5,8 +5,6 @@ transformers reads GGUF, but neither quantizes nor saves what it read; so the we
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,9 +14,9 @@ import torch
 import transformers
 from filelock import FileLock
 from gguf import GGUFReader
-from platformdirs import user_cache_path
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from core.cache import cache_folder, file_hash
 from core.errors import UserError
 
 CONVERSION = 2
@@ -48,7 +46,7 @@ def converted(file: Path) -> Path:
     Raises:
         UserError: the file is cut off, or of an architecture that transformers does not read.
     """
-    folder = _cache() / f"{file.stem}-{_hash(file)[:12]}-{CONVERSION}"
+    folder = cache_folder() / "gguf" / f"{file.stem}-{file_hash(file)[:12]}-{CONVERSION}"
     if (folder / "config.json").exists():
         return folder
     reader = check(file)
@@ -58,15 +56,6 @@ def converted(file: Path) -> Path:
             print(f"converting {file.name} to safetensors, once: {folder}", file=sys.stderr, flush=True)
             _convert(file, folder, reader)
     return folder
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("HOOKTUNE_CACHE") or user_cache_path("hooktune")).absolute() / "gguf"
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _dtype(reader: GGUFReader) -> torch.dtype:

@@ -26,8 +26,10 @@ from core.weights import on_gpu, trainable
 RUNTIME = 150_000_000
 """Bytes that libraries take when a model is loaded and trained: code, threads' buffers."""
 
-HOLES = 0.2
-"""Share of the activations that a CPU's heap leaves empty between them after some steps of other lengths."""
+HOLES = 1 / 3
+"""Of what goes into the linear layers and comes out of them, kept or not: what a CPU's heap leaves empty between other
+lengths after some steps. Found by ``benchmarks/memory.py``, of one model on one machine.
+"""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def forecast(plan: Plan, data: Data) -> Forecast:
             activations=activations,
             logits=3 * min(logits, SLICE_BYTES),
             file=0 if on_gpu(plan) else 2 * sum(i * o for i, o in quantized.values()),
-            runtime=RUNTIME + (0 if on_gpu(plan) else int(HOLES * activations)),
+            runtime=RUNTIME + (0 if on_gpu(plan) else _holes(plan, batch.tokens)),
         ),
     )
 
@@ -132,6 +134,11 @@ def _held(plan: Plan, name: str, parameter: nn.Parameter) -> int:
     if not plan.dense and last == "weight" and layer in plan.facts.linears:
         return math.ceil(parameter.numel() * plan.quantizer.bits / 8)
     return parameter.numel() * parameter.element_size()
+
+
+def _holes(plan: Plan, tokens: int) -> int:
+    passing = sum(inputs + outputs for inputs, outputs in plan.facts.linears.values())
+    return int(HOLES * tokens * passing * plan.dtype.itemsize)
 
 
 def _state(plan: Plan, model: nn.Module, context: Any, trained: Sequence[nn.Parameter]) -> int:

@@ -13,7 +13,7 @@
 | ``merge`` | methods | ``merge`` works on what the quantizer can dequantize |
 | ``zero-start`` | methods | the first forward equals the base's |
 | ``partial-gradients`` | methods | in a step some trainable parameters get no gradient |
-| ``preference`` | objectives | answers are compared: ``optim.lr`` is a tenth when it is null |
+| ``preference`` | objectives | answers are compared: so is ``metric=preference``; ``optim.lr`` is a tenth when null |
 | ``decoder``, ``causal-lm``, ``cpu``, ``cuda`` | core | the model, the head, the device |
 """
 

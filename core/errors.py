@@ -1,5 +1,8 @@
 """The two errors that are the user's to mend; anything else that is raised is a bug of ours."""
 
+ERROR = "error: "
+"""What the first line of a ``UserError`` starts with, by which a process that started another knows it."""
+
 
 class UserError(Exception):
     """What is wrong and what to type instead, printed as two lines with exit code 2.
@@ -20,7 +23,7 @@ class UserError(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        return f"error: {self.what}\n  fix: {self.fix}"
+        return f"{ERROR}{self.what}\n  fix: {self.fix}"
 
 
 def shortened(text: str, longest: int = 300) -> str:

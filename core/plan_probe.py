@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from core.errors import UserError
+from core.errors import ERROR, UserError
 from core.plan_screen import gigabytes
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _failed(code: int, said: str) -> UserError:
     if code == KILLED or any(sign in said.lower() for sign in SIGNS):
         return UserError("the probe ran out of memory", "python -m core plan --fit=SIZE with the same overrides")
     what = [line for line in said.splitlines() if line.strip()] or [f"it ended with exit code {code}"]
-    first = what[0 if code == 2 else -1].removeprefix("error: ")
+    first = what[0 if code == 2 else -1].removeprefix(ERROR)
     return UserError(f"the probe failed: {first}", "python -m core with the same overrides says all of it")
 
 

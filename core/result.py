@@ -62,7 +62,10 @@ class Result:
     def metrics(self) -> Sequence[Mapping[str, Any]]:
         """The lines of ``metrics.jsonl``."""
         file = self.folder / "metrics.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        if not file.exists():
+            return []
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # one that was killed left half a line
 
     @property
     def seconds(self) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +9,7 @@ from statistics import mean
 from typing import Any
 
 from core.intervals import of_mean
+from core.result import Result
 from core.sweep_table import Job, what_differs
 
 HEADINGS = ("over seeds", "metric", "after", "95 % interval", "seeds", "seconds", "peak_memory")
@@ -45,11 +44,8 @@ class Group:
         values = [job.after for job in self.jobs if job.after is not None]
         if len(values) > 1:
             return of_mean(values)
-        after = next((line for line in logged(folder, self.jobs[0]) if line["split"] == "after"), None)
-        if after is None:
-            return self.value, self.value
-        low, high = after["low"], after["high"]  # null where one row has no interval
-        return -math.inf if low is None else low, math.inf if high is None else high
+        after = Result(folder / str(self.jobs[0].job)).after
+        return (self.value, self.value) if after is None else (after.low, after.high)
 
 
 def grouped(jobs: Sequence[Job]) -> list[Group]:
@@ -87,10 +83,6 @@ def over_seeds(folder: Path, jobs: Sequence[Job]) -> list[list[str]]:
     return lines
 
 
-def logged(folder: Path, job: Job) -> list[Mapping[str, Any]]:
+def logged(folder: Path, job: Job) -> Sequence[Mapping[str, Any]]:
     """Lines of a job's ``metrics.jsonl``."""
-    file = folder / str(job.job) / "metrics.jsonl"
-    if not file.exists():
-        return []
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]  # one that was killed left half a line
+    return Result(folder / str(job.job)).metrics

@@ -16,14 +16,11 @@ from typing import Any
 import core
 from core import capabilities
 from core.compose import Config
-from core.errors import Interrupted, UserError, shortened
+from core.errors import ERROR, Interrupted, UserError, shortened
 from core.result import Result
 from core.resume import resume as go_on
 from core.runfolder import RunFolder
 from core.sweep_table import Job
-
-ERROR = "error: "
-"""What the first line of a ``UserError`` starts with."""
 
 
 def patches(config: Config) -> bool:

@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
                 {"split": "train", "step": step, "loss": 2.0 / step} for step in range(1, 41)
             ]
             ends = {"low": value - 0.1, "high": value + 0.1}
-            lines.append({"split": "after", "metric": "exact", "value": value, "n": 50, **ends})
+            lines.append({"split": "after", "metric": "exact", "value": value, "n": 50, "better": "higher", **ends})
             (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"split": "tra')
         writer.writerow([4, "method=lora data=jsonl seed=2 <b>", "failed", "", "", "", 1.0, ""])
         writer.writerow([5, "method=full data=jsonl seed=3", "refused", "", "", "", "", ""])
